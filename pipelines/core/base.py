@@ -1,0 +1,305 @@
+"""The contracts of a pipeline: what a route accepts, what runs on a device, what is answered.
+
+A pipeline lives in one file, ``pipelines/<name>.py``, which defines
+``PIPELINE``, a subclass of :class:`Pipeline`. The worker process uses its
+operations (parse, parameters, response); the device process uses ``steps``.
+Neither side imports an inference framework through this module.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from pipelines.engines.base import Engine
+
+Generation = Literal["v3", "2024"]
+InputKind = Literal["document", "image", "csv", "none"]
+
+
+# --- configuration, resolved once by the supervisor, then passed down ---------
+
+class ModelFiles(msgspec.Struct, frozen=True):
+    """One model on disk, resolved by ``core/models.py``.
+
+    Attributes:
+        name: ``Global.model_name`` (``PP-OCRv4_mobile_det``).
+        directory: absolute folder that holds ``inference.yml``.
+        files: format to absolute path: ``onnx``, ``pdmodel``, ``pir``, ``ir``,
+            and ``params`` (weights of ``pdmodel`` and ``pir``).
+        sha256: file name to hex digest of what was loaded, for the plan.
+        source: where it came from, in words, for the plan.
+    """
+
+    name: str
+    directory: str
+    files: dict[str, str]
+    sha256: dict[str, str] = {}
+    source: str = ""
+
+
+class ServingOptions(msgspec.Struct, frozen=True):
+    """The ``Serving`` section of a pipeline YAML (API reference, 5.2)."""
+
+    visualize: bool = True
+    max_num_input_imgs: int | None = 10
+    max_output_img_size: tuple[int, int] | None = (2000, 2000)
+
+
+class PipelineConfig(msgspec.Struct, frozen=True):
+    """One pipeline as it will be served.
+
+    Attributes:
+        name: registry name, the module in ``pipelines/`` (``ocr``).
+        title: PaddleX's own name (``OCR``).
+        generation: which YAML layout it came from; default ``v3``.
+        options: the pipeline's own settings, a builtin form of its ``Options``.
+        models: role (``text_detection``) to model; a role that is not loaded is absent.
+        engines: role to engine name.
+        serving: the ``Serving`` section.
+        padding: ``exact`` or ``tight`` line padding (design, section 4).
+    """
+
+    name: str
+    title: str
+    generation: Generation
+    options: dict[str, Any]
+    models: dict[str, ModelFiles]
+    engines: dict[str, str]
+    serving: ServingOptions = ServingOptions()
+    padding: Literal["exact", "tight"] = "tight"
+
+
+# --- the device side ------------------------------------------------------------
+
+class Call(msgspec.Struct, frozen=True):
+    """One input for one stage. Calls of one stage with equal keys may share an engine run.
+
+    Attributes:
+        stage: who runs it.
+        input: whatever the stage's ``run`` takes.
+        key: batching key, typically the tensor shape.
+        cost_ms: expected one-thread time, for liveness and scheduling.
+    """
+
+    stage: Stage
+    input: Any
+    key: Hashable
+    cost_ms: float
+
+
+#: Yields the calls it waits for, receives their results in the same order,
+#: returns the result Struct. A failed call is *raised* into the generator.
+Steps = Generator[Sequence[Call], Sequence[Any], msgspec.Struct]
+
+
+class Stage(ABC):
+    """One model's pre- and post-processing around an engine.
+
+    A stage keeps no request state. It is shared by all pipelines of a device
+    that name the same model with the same settings.
+    """
+
+    #: short name for timings and metrics: ``det``, ``rec``, ``textline_ori``, ``doc_ori``
+    name: ClassVar[str]
+
+    def __init__(self, model: ModelFiles, engine: str) -> None:
+        self.model = model
+        self.engine_name = engine
+
+    #: how many calls of one key may share an engine run
+    max_batch: int = 1
+
+    @abstractmethod
+    def run(self, engine: Engine, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Run a batch of inputs whose keys are equal.
+
+        Returns one result or one Exception per input, same length and order.
+        """
+
+    @abstractmethod
+    def canary(self) -> Sequence[Call]:
+        """Calls to warm the engine up and prove that it answers."""
+
+
+class StageFactory(ABC):
+    """Gives each distinct stage of a device once, however many pipelines ask."""
+
+    @abstractmethod
+    def get(self, cls: type[Stage], model: ModelFiles, engine: str, **settings: Any) -> Any:
+        """The shared instance of ``cls(model, engine, **settings)``; settings are hashable."""
+
+
+class Item(msgspec.Struct):
+    """One page, image or table on a device.
+
+    Attributes:
+        params: the ``Params`` struct that the operation's form made.
+        image: uint8 ``[H, W, 3]`` BGR view of the slot; read-only; or None.
+        blob: raw bytes for pipelines that do not take images (CSV); or None.
+    """
+
+    params: msgspec.Struct
+    image: np.ndarray | None = None
+    blob: memoryview | None = None
+
+
+# --- the worker side ---------------------------------------------------------
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a request's file is.
+
+    Attributes:
+        field: name of the body field, for error messages (``file``, ``image``).
+        data: URL or base64 text as the client sent it.
+        file_type: 0 PDF, 1 image, None unknown (API reference, 3.3).
+    """
+
+    field: str
+    data: str
+    file_type: int | None = None
+
+
+class Page(msgspec.Struct):
+    """One answered item: the device's result and the pixels it was made from.
+
+    ``pixels`` is uint8 ``[H, W, 3]`` BGR over the slot, or None when the
+    operation did not ask to keep them; valid only inside ``respond``.
+    """
+
+    result: msgspec.Struct
+    width: int
+    height: int
+    pixels: np.ndarray | None = None
+
+
+class Reply(msgspec.Struct):
+    """Everything ``Form.respond`` may look at.
+
+    ``data_info`` is PaddleX's ``dataInfo`` of the document, or None.
+    ``font`` gives the path of a font with CJK glyphs, fetched on first use.
+    """
+
+    request: msgspec.Struct
+    params: msgspec.Struct
+    config: PipelineConfig
+    pages: list[Page]
+    visualize: bool
+    data_info: dict[str, Any] | None
+    font: Callable[[], str]
+
+
+class Form(ABC):
+    """One API generation of an operation."""
+
+    generation: ClassVar[Generation]
+    #: msgspec Struct with the body's fields by their wire names (``rename`` allowed)
+    request: ClassVar[type[msgspec.Struct]]
+    #: msgspec Struct that travels to the device with the item
+    params_type: ClassVar[type[msgspec.Struct]]
+    #: body fields that only this generation has; they choose the form
+    marks: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def source(self, request: Any) -> Source:
+        """Where the file of this request is."""
+
+    @abstractmethod
+    def params(self, request: Any, config: PipelineConfig) -> msgspec.Struct:
+        """Device-side parameters. Raises BadRequest or PipelineError."""
+
+    def visualize(self, request: Any, config: PipelineConfig) -> bool:
+        """Whether pictures are wanted (v3: request, else ``Serving.visualize``; 2024: always)."""
+        asked = getattr(request, "visualize", None)
+        return config.serving.visualize if asked is None else bool(asked)
+
+    @abstractmethod
+    def respond(self, reply: Reply) -> dict[str, Any]:
+        """The ``result`` object, made of builtins and NumPy arrays/scalars (orjson writes both).
+
+        Pictures are ``bytes`` of an encoded JPEG; ``server/encode.py`` makes base64 of them.
+        Runs off the event loop.
+        """
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One route. ``forms`` are tried by their marks; the first is the default.
+
+    Attributes:
+        path: ``/ocr``.
+        name: PaddleX's operationId (``infer``).
+        input: how the file becomes items: a ``document`` gives one item per page.
+        result: Struct that the device returns for one item.
+        forms: the API generations that this route answers.
+        echoes_log_id: whether a success echoes the request's ``logId``.
+    """
+
+    path: str
+    name: str
+    input: InputKind
+    result: type[msgspec.Struct]
+    forms: tuple[Form, ...]
+    echoes_log_id: bool = False
+
+
+class Role(msgspec.Struct, frozen=True):
+    """One sub-model of a pipeline.
+
+    Attributes:
+        task: module name as PaddleX writes it (``text_detection``).
+        submodule: key under ``SubModules`` in a v3 YAML (``TextDetection``),
+            dotted through sub-pipelines (``DocPreprocessor.DocOrientationClassify``).
+        beta_key: key under ``Pipeline`` in a 2024 YAML (``text_det_model``), or None.
+        default: model name when no YAML says otherwise, or None: not loaded by default.
+    """
+
+    task: str
+    submodule: str
+    beta_key: str | None = None
+    default: str | None = None
+
+
+class Pipeline(ABC):
+    """What one pipeline accepts, runs and answers. Instances live on devices only."""
+
+    #: PaddleX's names for it, 3.x first
+    names: ClassVar[tuple[str, ...]]
+    operations: ClassVar[tuple[Operation, ...]]
+    roles: ClassVar[Mapping[str, Role]]
+    #: frozen msgspec Struct of the pipeline's own settings, every field with a default
+    options: ClassVar[type[msgspec.Struct]]
+
+    @abstractmethod
+    def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
+        """Take the stages it needs from ``stages``; loads nothing itself."""
+
+    @abstractmethod
+    def steps(self, item: Item) -> Steps:
+        """The work on one item, as a generator of Calls."""
+
+    @classmethod
+    @abstractmethod
+    def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
+        """Own settings from a PaddleX YAML, as builtins of ``options``.
+
+        Raises ConfigError naming an unknown key.
+        """
+
+    @classmethod
+    @abstractmethod
+    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
+        """Rough one-thread device time of an item, for admission; corrected by measurement."""
+
+    @classmethod
+    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
+        """Upper bound of the packed result. Overflow is a counted 500."""
+        return 256 * 1024
+
+    @abstractmethod
+    def canary(self) -> Item:
+        """A small real item that must succeed before a device calls itself ready."""

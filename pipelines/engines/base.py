@@ -1,0 +1,92 @@
+"""The seam between stages and inference frameworks: tensors in, tensors out.
+
+An engine file is ``pipelines/engines/<name>.py`` and defines ``ENGINE``, a
+subclass of :class:`Engine`. The module name is the engine's public name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from pipelines.core.base import ModelFiles
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """Name, shape and dtype of one input or output.
+
+    ``shape`` holds -1 for a dynamic axis. ``dtype`` is NumPy's name (``float32``).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class EngineOptions(msgspec.Struct, frozen=True):
+    """How to load a model.
+
+    Attributes:
+        device: ``cpu`` or ``gpu:<index>``.
+        threads: intra-op threads of this form; at least 1.
+        precision: ``f32``, or ``bf16``/``fp16``/``int8`` where the engine has it.
+        cache_dir: folder for compiled artefacts, or None for no cache.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "f32"
+    cache_dir: str | None = None
+
+
+class Engine(ABC):
+    """One model loaded on one device in one form (a thread count).
+
+    Engines know tensors only: no images, tasks, labels or downloads.
+    Framework exceptions become ``EngineError`` here. One thread uses an
+    engine at a time.
+    """
+
+    name: ClassVar[str]
+    #: keys of ``ModelFiles.files`` that this engine can run, best first:
+    #: "onnx", "pdmodel", "pir" (PIR ``inference.json``), "ir" (OpenVINO).
+    formats: ClassVar[tuple[str, ...]]
+
+    inputs: tuple[TensorSpec, ...]   #: graph order
+    outputs: tuple[TensorSpec, ...]  #: graph order
+
+    @classmethod
+    @abstractmethod
+    def available(cls) -> str | None:
+        """None when the framework can be imported, else one line saying what to install."""
+
+    @abstractmethod
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        """Load ``files``. Raises EngineError."""
+
+    @abstractmethod
+    def sibling(self, threads: int) -> Engine:
+        """The same model with another thread count, sharing weights where the framework can."""
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Run once.
+
+        Args:
+            feeds: one C-contiguous array per input name. They are not copied
+                where the framework allows, and not kept after the call.
+
+        Returns:
+            Outputs in graph order; valid until the next ``run`` on this engine.
+
+        Raises:
+            EngineError: the framework refused or failed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Calling it twice does no harm."""

@@ -1,0 +1,138 @@
+"""Everything the server can be told, validated once and passed down as frozen structs.
+
+Units are in the names. The supervisor builds one :class:`Config` (``cli.py``)
+and hands it to every child as JSON in an inherited memfd.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+from pipelines.core.base import Generation, PipelineConfig
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds that every request meets at the door.
+
+    Attributes:
+        max_body_bytes: HTTP body, counted while it streams in. 256 MiB holds the
+            base64 of a 190 MB file.
+        max_pixels: width x height of one image or page, from its header. The
+            default is PaddleX's own cap (API reference, 2.3).
+        max_pages: hard limit on pages of a document, answered with 422. PaddleX's
+            ``max_num_input_imgs`` (10) drops further pages before it is met.
+        max_json_depth: nesting of the body.
+        body_timeout_ms: time a client has to send its whole request.
+        request_timeout_ms: deadline of a request, lowered by ``X-Request-Timeout-Ms``.
+        document_slots: pages of one document that are in flight together.
+        max_queue_ms: estimated device time that may wait per device before requests are
+            refused with 503.
+        max_decoded_bytes: decoded pixels that one worker holds at once.
+        truncated_images: ``reject`` (422) or ``accept`` what could be decoded, as PaddleX.
+        render_timeout_ms: wall time of the PDF/TIFF child for one document.
+        render_memory_bytes: address space of that child.
+    """
+
+    max_body_bytes: int = 256 << 20
+    max_pixels: int = 178_956_970
+    max_pages: int = 1000
+    max_json_depth: int = 64
+    body_timeout_ms: int = 30_000
+    request_timeout_ms: int = 60_000
+    document_slots: int = 8
+    max_queue_ms: int = 30_000
+    max_decoded_bytes: int = 2 << 30
+    truncated_images: Literal["reject", "accept"] = "reject"
+    render_timeout_ms: int = 30_000
+    render_memory_bytes: int = 2 << 30
+
+
+class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One device process.
+
+    Attributes:
+        device: ``cpu`` or ``gpu:<index>``.
+        threads: intra-op threads of its own share (1 on a one-core share).
+        all_threads: threads of the all-core form, used while no other device computes.
+        window: items that are in work on the device at once.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    all_threads: int = 1
+    window: int = 2
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole server.
+
+    Attributes:
+        pipelines: what is served.
+        devices: one entry per device process.
+        workers: HTTP worker processes.
+        host, port: where to listen.
+        api_generation: which generation answers a body that is valid in both.
+        precision: ``f32``, or a reduced precision the engine is allowed to use.
+        cache_dir: model store and compiled artefacts.
+        log_format: ``text`` or ``json``; ``log_level``: a logging level name.
+        heartbeat_timeout_ms: a child whose beat is older is killed and replaced.
+        drain_timeout_ms: time that accepted requests get at SIGTERM.
+        limits: bounds on requests.
+    """
+
+    pipelines: tuple[PipelineConfig, ...]
+    devices: tuple[DeviceConfig, ...]
+    workers: int = 1
+    host: str = "0.0.0.0"  # noqa: S104 - PaddleX's default
+    port: int = 8080
+    api_generation: Generation = "v3"
+    precision: str = "f32"
+    cache_dir: str = ""
+    log_format: Literal["text", "json"] = "text"
+    log_level: str = "info"
+    heartbeat_timeout_ms: int = 3000
+    drain_timeout_ms: int = 60_000
+    limits: Limits = Limits()
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """What one child process is told, as JSON in a memfd whose number is on its command line.
+
+    Attributes:
+        role: ``worker`` or ``device``; ``index``: its lane; ``epoch``: its incarnation.
+        ordinal: which ``Config.devices`` entry a device serves (a spare lane takes over one).
+        parent_pid: the supervisor.
+        segment_fd, listen_fd: inherited; ``listen_fd`` is -1 for devices.
+        worker_events, device_events: eventfd per lane, inherited by everybody.
+        config: the whole configuration.
+    """
+
+    role: Literal["worker", "device"]
+    index: int
+    epoch: int
+    ordinal: int
+    parent_pid: int
+    segment_fd: int
+    listen_fd: int
+    worker_events: tuple[int, ...]
+    device_events: tuple[int, ...]
+    config: Config
+
+
+def boot_memfd(boot: Boot) -> int:
+    """An inheritable memfd that holds ``boot`` as JSON; the caller closes it."""
+    fd = os.memfd_create(f"boot-{boot.role}-{boot.index}", 0)
+    os.set_inheritable(fd, True)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(boot))
+    return fd
+
+
+def read_boot(fd: int) -> Boot:
+    """Read and close a boot memfd."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return msgspec.json.decode(file.read(), type=Boot)
