@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+PY ?= python
+
+.PHONY: help dev build test e2e fault check fix bench clean
+
+help:  ## List these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@echo 'DEBUG=1 or SANITIZE=address|thread change how build compiles.'
+
+dev:  ## Editable install with everything the tests need
+	$(PY) -m pip install -e '.[test,bench]'
+
+build:  ## Rebuild the extensions in place
+	$(PY) setup.py -q build_ext --inplace
+
+test:  ## Unit, contract and style tests
+	$(PY) -m pytest tests --ignore=tests/e2e --ignore=tests/fault --ignore=tests/golden
+
+e2e:  ## Real server processes over HTTP, and the golden cases
+	$(PY) -m pytest tests/e2e tests/golden
+
+fault:  ## Kill, freeze and flood real processes
+	$(PY) -m pytest tests/fault
+
+check:  ## Lint, format and types; writes nothing
+	$(PY) -m pytest tests/test_style.py tests/test_layers.py
+
+fix:  ## Apply the formatter and the safe lint fixes
+	ruff check --fix server pipelines kernels benchmarks tests setup.py
+	ruff format server pipelines kernels benchmarks tests setup.py
+
+bench:  ## Run one benchmark: make bench NAME=ring (no NAME: list them)
+	@if [ -z "$(NAME)" ]; then ls benchmarks/bench_*.py | sed 's/.*bench_//; s/\.py//'; \
+	else $(PY) -m benchmarks.bench_$(NAME); fi
+
+clean:  ## Remove build products
+	rm -rf build *.egg-info kernels/*.so
