@@ -291,6 +291,11 @@ class Pipeline(ABC):
         """
 
     @classmethod
+    def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
+        """Whether a YAML with these options loads ``role``: not the sub-models that its flags turn off."""
+        return True
+
+    @classmethod
     @abstractmethod
     def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
         """Rough one-thread device time of an item, for admission; corrected by measurement."""
