@@ -8,13 +8,13 @@ CLOCK_MONOTONIC nanoseconds.
 from collections.abc import Sequence
 from typing import Final
 
-EMPTY: Final[int]       # no process
-STARTING: Final[int]    # spawned, loading
-READY: Final[int]       # serving
-DRAINING: Final[int]    # finishes what it has, takes nothing new
-FAILED: Final[int]      # given up for good
+EMPTY: Final[int]  # no process
+STARTING: Final[int]  # spawned, loading
+READY: Final[int]  # serving
+DRAINING: Final[int]  # finishes what it has, takes nothing new
+FAILED: Final[int]  # given up for good
 
-COUNTERS: Final[int]    # u64 counters per lane
+COUNTERS: Final[int]  # u64 counters per lane
 
 def monotonic_ns() -> int: ...
 
@@ -65,22 +65,26 @@ class Segment:
     def quarantined(self) -> int:
         """Entries that have not expired; hashes are compared only while it is not 0."""
     def is_quarantined(self, body_hash: int) -> bool: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop the beats, unmap, close the fd. BufferError while memoryviews into it exist; afterwards
+        every method of the segment, its lanes, rings and slots raises ValueError."""
+    def __enter__(self) -> Segment: ...
+    def __exit__(self, *exc: object) -> None: ...
 
 class Lane:
     """One process's place in the segment. Fields are atomics; writers are named."""
 
     index: int
-    pid: int            # supervisor
-    epoch: int          # supervisor: number of this incarnation, unique in the segment, 1..2**24-1
-    state: int          # supervisor (EMPTY/STARTING/FAILED/DRAINING), the process itself (READY)
-    heartbeat_ns: int   # the process's native thread
-    tick_ns: int        # the process's main loop (touch)
-    sleeping: bool      # the process; see ``prepare_sleep``
-    stage_start_ns: int     # device; 0 = idle
+    pid: int  # supervisor
+    epoch: int  # supervisor: number of this incarnation, unique in the segment, 1..2**24-1
+    state: int  # supervisor (EMPTY/STARTING/FAILED/DRAINING), the process itself (READY)
+    heartbeat_ns: int  # the process's native thread
+    tick_ns: int  # the process's main loop (touch)
+    sleeping: bool  # the process; reading is a full barrier: push first, then look. See ``prepare_sleep``
+    stage_start_ns: int  # device; 0 = idle
     stage_expected_ns: int  # device
-    cost_scale: float       # device: measured device ms per estimated ms (EWMA), starts at 1.0
-    counters: memoryview    # format 'Q', COUNTERS long, written by the process only
+    cost_scale: float  # device: measured device ms per estimated ms (EWMA), starts at 1.0
+    counters: memoryview  # format 'Q', COUNTERS long, written by the process only; a new view at each access
     def incarnate(self, pid: int, epoch: int) -> None:
         """Supervisor: reset per-incarnation fields for a new process (counters stay)."""
     def start_heartbeat(self, interval_ms: int = 50) -> None:
@@ -96,5 +100,6 @@ class Lane:
 
 def set_process_name(name: str) -> None:
     """prctl(PR_SET_NAME), 15 bytes."""
+
 def set_parent_death_signal(signal: int, parent_pid: int) -> bool:
     """prctl(PR_SET_PDEATHSIG). False when the parent has already changed (caller exits)."""
