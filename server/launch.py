@@ -81,7 +81,8 @@ def ensure_built(module: str, arguments: list[str]) -> None:
         sys.stderr.write(NOT_BUILT + "\n")
         raise SystemExit(2)
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, str(other / "server" / "launch.py"), module, *arguments])
+    command = [sys.executable, str(other / "server" / "launch.py"), module, *arguments]
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter
 
 
 def _main() -> None:

