@@ -45,12 +45,3 @@ def resize_normalize_chw(
     Raises:
         ValueError: wrong shape, dtype, strides, size or a read-only ``out``.
     """
-
-def resize(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Resize ``image`` to the shape of ``out``, both uint8 ``[h, w, 3]`` with packed pixels.
-
-    Equals ``cv2.resize(image, out.shape[1::-1])`` bit for bit.
-
-    Raises:
-        ValueError: as above.
-    """

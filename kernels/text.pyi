@@ -11,8 +11,8 @@ def ctc_argmax(logits: NDArray[np.float32], indices: NDArray[np.int32], scores: 
 
     Args:
         logits: float32 ``[N, T, C]``, last stride 4, other strides free; C >= 1; may be read-only.
-        indices: int32 ``[N, T]``, writable, last stride 4.
-        scores: float32 ``[N, T]``, writable, last stride 4.
+        indices: int32 ``[N, T]``, writable.
+        scores: float32 ``[N, T]``, writable.
 
     Raises:
         ValueError: wrong shape, dtype or strides.

@@ -4,11 +4,6 @@ import cv2
 import numpy as np
 
 
-def resize(image, out):
-    """cv2.resize returns its input when the size is right already."""
-    out[...] = cv2.resize(image, (out.shape[1], out.shape[0]))
-
-
 def normalize(picture, scale, shift, divisor=1.0):
     """uint8 [h, w, 3] to float32, every step rounded to float32 as NumPy does in place."""
     planes = picture.astype(np.float32)
