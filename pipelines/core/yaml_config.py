@@ -183,8 +183,8 @@ def from_document(document: Mapping[str, Any]) -> PipelineSpec:
     models = choose(document, cls, options)
     if generation == "2024":
         # That generation reads the section and never looks at it.
-        ignored = ("Serving",) if "Serving" in document else ()
-        return PipelineSpec(module, cls.names[0], generation, options, models, ignored=ignored)
+        unread = tuple(key for key in ("Serving",) if key in document)
+        return PipelineSpec(module, cls.names[0], generation, options, models, ignored=unread)
     serving, ignored = read_serving(document.get("Serving"))
     return PipelineSpec(module, cls.names[0], generation, options, models, serving, ignored)
 

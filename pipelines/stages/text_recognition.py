@@ -1,0 +1,169 @@
+"""Text recognition: a CTC network, from lines to text (API reference, 9.7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from kernels.text import ctc_argmax, ctc_collapse
+from kernels.warp import crop_line_normalize_chw
+from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.errors import EngineError
+from pipelines.core.inference_yml import Description
+from pipelines.core.lines import Line
+from pipelines.core.tensors import Scratch, contiguous_float32
+from pipelines.engines.base import Engine
+
+#: ``(x / 255 - 0.5) / 0.5`` for all channels; PaddleX has it in code, not in ``inference.yml``.
+_DIVISOR, _SCALE, _SHIFT = 255.0, (2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)
+#: Widest canvas of 3.x; a longer line is squeezed.
+MAX_WIDTH = 3200
+#: Widest canvas of the 2024 generation, which has no limit of its own: bounds memory.
+MAX_WIDTH_ALONE = 12_800
+#: ``tight``: a canvas is its line's width rounded up to a multiple of this, and not below the floor
+#: (docs/compatibility.md has the measurement).
+TIGHT_STEP, TIGHT_FLOOR = 32, 64
+#: Lines in one engine run.
+RUN_LINES = 8
+#: One-thread time per column of a line 48 px high; source as in text_detection.py.
+MS_PER_COLUMN = 0.04
+
+
+class Text(msgspec.Struct, frozen=True):
+    """What a line says, and the mean probability of its characters (0.0 when it is empty)."""
+
+    text: str
+    score: float
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Input of one call: lines that share a canvas ``width`` px wide. Its result is one Text per line."""
+
+    lines: tuple[Line, ...]
+    width: int
+    max_width: int
+
+
+class TextRecognition(Stage):
+    """Reads text lines.
+
+    Raises:
+        ConfigError: the model's ``inference.yml`` describes something else.
+    """
+
+    name: ClassVar[str] = "rec"
+    max_batch = RUN_LINES
+
+    def __init__(self, model: ModelFiles, engine: str) -> None:
+        super().__init__(model, engine)
+        about = Description(model.directory)
+        shape = about.shape(about.required("RecResizeImg").get("image_shape"), 3, "RecResizeImg.image_shape")
+        if shape[0] != 3:
+            raise about.error("RecResizeImg.image_shape must have 3 channels")
+        self._height, self._base_width = shape[1:]
+        post = about.postprocess
+        listed = post.get("character_dict")
+        if post.get("name") != "CTCLabelDecode" or not isinstance(listed, list):
+            raise about.error("PostProcess is not CTCLabelDecode with a character_dict")
+        if not all(isinstance(entry, str) for entry in listed):
+            raise about.error("PostProcess.character_dict holds something else than text (quote it)")
+        self._characters: list[str] = ["", *listed, " "]
+        self._scratch = Scratch()
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """Everything that this model can write."""
+        return frozenset(self._characters)
+
+    def tight(self, lines: Sequence[Line], max_width: int = MAX_WIDTH) -> list[Call]:
+        """One call per line; its width is a function of that line alone."""
+        return [self._call((line,), self._tight_width(line, max_width), max_width) for line in lines]
+
+    def alone(self, lines: Sequence[Line], max_width: int = MAX_WIDTH_ALONE) -> list[Call]:
+        """One call per line, as wide as the 2024 generation makes it: 320 px at least."""
+        return [self._call((line,), self._own_width(line, max_width), max_width) for line in lines]
+
+    def grouped(self, lines: Sequence[Line], size: int) -> tuple[list[Call], list[int]]:
+        """PaddleX 3.x's batches of a page: sorted by ratio, cut every ``size``, as wide as the widest.
+
+        Returns:
+            The calls, and for every line in the order of their results its index in ``lines``.
+        """
+        order = sorted(range(len(lines)), key=lambda index: lines[index].ratio)
+        calls = []
+        for start in range(0, len(order), size):
+            chosen = tuple(lines[index] for index in order[start : start + size])
+            width = max(self._own_width(line, MAX_WIDTH) for line in chosen)
+            calls.append(self._call(chosen, width, MAX_WIDTH))
+        return calls, order
+
+    def run(self, engine: Engine, inputs: Sequence[Group]) -> Sequence[list[Text]]:
+        """Texts of every group; all groups have one width."""
+        results: list[list[Text]] = []
+        for groups in _runs(inputs):
+            texts = iter(self._read(engine, [line for group in groups for line in group.lines], groups[0]))
+            results.extend([next(texts) for _ in group.lines] for group in groups)
+        return results
+
+    def canary(self) -> Sequence[Call]:
+        """A white line: no text, but the whole network runs."""
+        page = np.full((self._height, self._base_width, 3), 255, np.uint8)
+        right, bottom = self._base_width, self._height
+        quad = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.int16)
+        return self.tight([Line(page, quad, right, bottom)])
+
+    def _own_width(self, line: Line, max_width: int) -> int:
+        """Canvas of a line in a batch of its own: its ratio, not below that of ``image_shape``."""
+        widest = max(self._base_width / self._height, line.ratio)
+        return min(int(self._height * widest), max_width)
+
+    def _resized_width(self, line: Line, max_width: int) -> int:
+        return min(self._own_width(line, max_width), math.ceil(self._height * line.ratio))
+
+    def _tight_width(self, line: Line, max_width: int) -> int:
+        width = self._resized_width(line, max_width)
+        return max(TIGHT_FLOOR, -(-width // TIGHT_STEP) * TIGHT_STEP)
+
+    def _call(self, lines: tuple[Line, ...], width: int, max_width: int) -> Call:
+        cost = 0.5 + MS_PER_COLUMN * width * len(lines)
+        return Call(self, Group(lines, width, max_width), width, cost)
+
+    def _read(self, engine: Engine, lines: Sequence[Line], group: Group) -> list[Text]:
+        tensor = self._scratch.tensor(len(lines), 3, self._height, group.width)
+        for plane, line in zip(tensor, lines, strict=True):
+            width = self._resized_width(line, group.max_width)
+            crop_line_normalize_chw(
+                line.page, line.quad, plane, width, _SCALE, _SHIFT, divisor=_DIVISOR, flip=line.flip
+            )
+        return self._decoded(contiguous_float32(engine.run({engine.inputs[0].name: tensor})[0]))
+
+    def _decoded(self, probabilities: np.ndarray) -> list[Text]:
+        lines, steps, classes = probabilities.shape
+        if classes > len(self._characters):
+            raise EngineError(
+                f"{self.model.name} has {classes} classes, its dictionary {len(self._characters)}"
+            )
+        indices = np.empty((lines, steps), np.int32)
+        scores = np.empty((lines, steps), np.float32)
+        ctc_argmax(probabilities, indices, scores)
+        characters = self._characters
+        return [
+            Text("".join([characters[index] for index in kept.tolist()]), score)
+            for kept, _, score in ctc_collapse(indices, scores)
+        ]
+
+
+def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Cut into engine runs of at most RUN_LINES lines; a group stays whole."""
+    run: list[Group] = []
+    for group in groups:
+        if run and sum(len(member.lines) for member in run) + len(group.lines) > RUN_LINES:
+            yield run
+            run = []
+        run.append(group)
+    if run:
+        yield run
