@@ -1,0 +1,247 @@
+"""The loop of a device process: rings, batches, generators, results.
+
+It claims items late, runs one batch at a time, checks deadline and client before
+every batch, and sends each result as soon as there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from kernels.segment import READY as LANE_READY
+from kernels.segment import Lane, Segment, monotonic_ns
+from kernels.slots import CLAIMED, POISON, READY, SPENT, SUSPECT, WRITING, Slots
+from pipelines.core.base import Call, Pipeline, Stage
+from pipelines.core.errors import DeadlinePassed, Overloaded, Poisoned, ServeError
+from server.batcher import Waiting, choose
+from server.intake import Claim, Intake
+from server.jobs import Job, log_id
+from server.metrics import Metrics
+from server.outbox import Outbox
+from server.stages import Stages
+from server.wire import Shape, item, read_request
+
+_MS = 1_000_000
+#: Weight of the newest item in the device's cost scale: the last twenty items or so count.
+_SCALE_WEIGHT = 0.1
+#: One item moves the scale as if it had been wrong by this factor at most.
+_SCALE_BOUND = 20.0
+
+_log = logging.getLogger(__name__)
+
+
+class DeviceLoop:
+    """Serves claimed items until :meth:`stop`.
+
+    Args:
+        segment, slots, lane: shared memory, and this device's lane.
+        pipelines: in the order of the configuration.
+        stages: their stages, loaded.
+        intake, outbox, metrics: this lane's ends of rings and counters.
+        window: items in work at once.
+        batches_pay: whether waiting for a fuller batch can pay (not on a CPU).
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        slots: Slots,
+        lane: Lane,
+        pipelines: Sequence[Pipeline],
+        stages: Stages,
+        intake: Intake,
+        outbox: Outbox,
+        metrics: Metrics,
+        *,
+        window: int = 1,
+        batches_pay: bool = False,
+    ) -> None:
+        self._segment, self._slots, self._lane = segment, slots, lane
+        self._pipelines, self._stages = pipelines, stages
+        self._intake, self._outbox, self._metrics = intake, outbox, metrics
+        self._window, self._batches_pay = window, batches_pay
+        self._jobs: list[Job] = []
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<DeviceLoop {len(self._jobs)}/{self._window} in work, {self._intake!r}>"
+
+    def stop(self) -> None:
+        """Finish what is claimed, then return from :meth:`run`. Safe in a signal handler."""
+        self._stopping = True
+        self._intake.wake()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        while True:
+            wait_until_ns = self.turn()
+            if self._stopping and not self._jobs:
+                return
+            if wait_until_ns is not None:
+                self._intake.sleep(wait_until_ns)
+
+    def turn(self) -> int | None:
+        """One pass: start what may start, run one batch, send what is finished.
+
+        Returns:
+            None after work; else until when to sleep, CLOCK_MONOTONIC ns, 0 for no particular time.
+        """
+        self._lane.touch()
+        if not self._stopping:
+            self._intake.collect()
+            if not self._jobs and not len(self._intake):
+                self._intake.look_around()
+            self._admit()
+        self._drop_late()
+        pending = [(job, position) for job in self._jobs for position in sorted(job.waiting)]
+        if not pending:
+            return None if self._jobs or len(self._intake) else 0
+        arriving = self._slots.count(WRITING) if self._batches_pay else 0
+        choice = choose([_waiting(job, position) for job, position in pending], monotonic_ns(), arriving)
+        if not choice.batch:
+            return choice.wait_until_ns
+        self._run_batch([pending[i] for i in choice.batch])
+        self._send_finished()
+        return None
+
+    # --- items in and out -------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Claim and start items while the window has room."""
+        while len(self._jobs) < self._window and not any(job.alone for job in self._jobs):
+            claim = self._intake.claim(busy=bool(self._jobs))
+            if claim is None:
+                return
+            job = self._open(claim)
+            if job is None:
+                continue
+            self._jobs.append(job)
+            self._drop_late()
+            if job.outcome is None:
+                job.start()
+                self._send_finished()
+
+    def _open(self, claim: Claim) -> Job | None:
+        """The job of a claimed slot; None when it is answered without running."""
+        verdict = claim.header.verdict
+        shape = Shape()
+        try:
+            request = read_request(self._slots.data(claim.slot), claim.header.request_bytes)
+            shape = request.shape
+            if verdict in {POISON, SPENT}:
+                self._metrics.add("device_refused_poison" if verdict == POISON else "device_refused_spent")
+                self._outbox.send(claim, shape, Poisoned() if verdict == POISON else Overloaded())
+                return None
+            pipeline = self._pipelines[request.pipeline]
+            work = item(self._slots.data(claim.slot), request, pipeline.operations[request.operation])
+            estimate_ms = type(pipeline).cost_ms(work.params, shape.height, shape.width)
+            return Job(claim, pipeline.steps(work), shape, estimate_ms, alone=verdict == SUSPECT)
+        except (ValueError, IndexError, msgspec.MsgspecError):
+            _log.exception("a request record cannot be read", extra=log_id(claim))
+            self._metrics.add("device_failed_items")
+            self._outbox.send(claim, shape, ServeError())
+            return None
+
+    def _drop_late(self) -> None:
+        """End items whose deadline has passed, whose client has gone, or whose worker is dead."""
+        for job in self._jobs[:]:
+            claim = job.claim
+            if self._slots.reap_orphan(claim.slot, claim.generation, self._lane.epoch):
+                self._jobs.remove(job)
+                job.give_up(DeadlinePassed())
+                self._metrics.add("device_abandoned")
+            elif monotonic_ns() > claim.header.deadline_ns:
+                job.give_up(DeadlinePassed())
+                self._metrics.add("device_expired")
+            elif self._slots.header(claim.slot).abandoned:
+                job.give_up(DeadlinePassed())
+                self._metrics.add("device_abandoned")
+        self._send_finished()
+
+    def _send_finished(self) -> None:
+        for job in self._jobs[:]:
+            if job.outcome is not None:
+                self._jobs.remove(job)
+                if isinstance(job.outcome, ServeError):
+                    self._metrics.add("device_failed_items")
+                else:
+                    self._metrics.add("device_items")
+                    self._learn_cost(job)
+                self._outbox.send(job.claim, job.shape, job.outcome, job.timings)
+
+    def _learn_cost(self, job: Job) -> None:
+        """Move the lane's cost scale towards what this item has shown."""
+        if job.estimate_ms > 0:
+            scale = self._lane.cost_scale
+            seen = min(max(job.spent_ms / job.estimate_ms, scale / _SCALE_BOUND), scale * _SCALE_BOUND)
+            self._lane.cost_scale = max(1e-6, scale + _SCALE_WEIGHT * (seen - scale))
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def _run_batch(self, members: list[tuple[Job, int]]) -> None:
+        """Run calls of one stage and key together, and hand out their results."""
+        calls = [job.calls[position] for job, position in members]
+        stage = calls[0].stage
+        started = time.monotonic()
+        results = self.run_stage(
+            stage, self._is_alone(), [call.input for call in calls], sum(call.cost_ms for call in calls)
+        )
+        seconds = time.monotonic() - started
+        self._metrics.stage(stage.name, len(calls), seconds)
+        wall_ms = seconds * 1000
+        for job in {id(job): job for job, _ in members}.values():
+            own = sum(other is job for other, _ in members)
+            job.count_stage(stage.name, wall_ms, wall_ms * own / len(members))
+        for (job, position), result in zip(members, results, strict=True):
+            job.deliver(position, result)
+
+    def run_stage(self, stage: Stage, whole: bool, inputs: Sequence[Any], cost_ms: float) -> Sequence[Any]:
+        """Run ``stage`` under the supervisor's eyes.
+
+        Returns:
+            One result or Exception per input. When the whole batch raises, its inputs run one by one, so
+            that one bad input fails alone.
+        """
+        if whole:
+            self._metrics.add("device_all_threads_runs")
+        engine = self._stages.engine(stage, whole)
+        self._lane.stage_begin(int(cost_ms * max(1.0, self._lane.cost_scale) * _MS))
+        try:
+            results = stage.run(engine, inputs)
+            if len(results) != len(inputs):
+                raise RuntimeError(f"stage {stage.name} gave {len(results)} results for {len(inputs)} inputs")
+            return results
+        except Exception as error:
+            if len(inputs) == 1:
+                return [error]
+        finally:
+            # Tick first: when the stage is over, the age of the tick is what the supervisor looks at.
+            self._lane.touch()
+            self._lane.stage_end()
+        return [self.run_stage(stage, whole, [one], cost_ms / len(inputs))[0] for one in inputs]
+
+    def _is_alone(self) -> bool:
+        """Whether this device may use all cores: nobody else computes, or is about to."""
+        if self._segment.computing() > 0:
+            return False
+        if self._slots.count(CLAIMED) > len(self._jobs):
+            return False
+        others = (self._segment.device(i) for i in range(self._segment.devices) if i != self._lane.index)
+        return self._slots.count(READY) == 0 or all(lane.state != LANE_READY for lane in others)
+
+
+def _waiting(job: Job, position: int) -> Waiting:
+    """A job's call as the batcher sees it."""
+    call: Call = job.calls[position]
+    return Waiting(
+        group=(id(call.stage), call.key),
+        max_batch=call.stage.max_batch,
+        deadline_ns=job.claim.header.deadline_ns,
+        since_ns=job.since_ns,
+        cost_ms=call.cost_ms,
+    )

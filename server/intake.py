@@ -1,0 +1,158 @@
+"""A device's side of the rings: what waits for it, claiming late, stealing, sleeping."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import time
+from enum import Enum
+from itertools import count
+
+from kernels.ring import Ring
+from kernels.segment import Lane, Segment
+from kernels.slots import READY, SUSPECT, Header, Slots
+from server.metrics import Metrics
+
+#: Wake-ups are never lost; should one be, this bounds the harm, and a counter tells.
+COARSE_TIMEOUT_MS = 1000
+#: A worker writes its eventfd right after the push: work seen this soon before it is not a lost wake-up.
+_LATE_EVENT_MS = 20
+
+
+class Found(Enum):
+    """How an item was found: by its hint, by looking for work, or by the scan after a death."""
+
+    HINT = "hint"
+    LOOK = "look"
+    RESCUE = "rescue"
+
+
+class Claim:
+    """A slot that this device has claimed: it alone may write to it until ``finish``."""
+
+    def __init__(self, slot: int, generation: int, header: Header) -> None:
+        self.slot, self.generation, self.header = slot, generation, header
+
+    def __repr__(self) -> str:
+        return f"<Claim slot {self.slot} generation {self.generation}>"
+
+
+class Intake:
+    """Everything that this device could do next, most urgent first. Claims nothing before it is started.
+
+    Args:
+        segment, slots, lane: shared memory, and this device's lane.
+        event: this lane's eventfd.
+        metrics: this lane's counters.
+        spin_ns: how long to look for work before blocking; 0 where cores are scarce.
+    """
+
+    def __init__(
+        self, segment: Segment, slots: Slots, lane: Lane, event: int, metrics: Metrics, spin_ns: int = 0
+    ) -> None:
+        self._segment, self._slots, self._lane, self._metrics = segment, slots, lane, metrics
+        self._event, self._spin_ns = event, spin_ns
+        self._rings = [Ring.to_device(segment, worker, lane.index) for worker in range(segment.workers)]
+        self._waiting: list[tuple[int, int, int, int, Found]] = []
+        self._known: set[tuple[int, int]] = set()
+        self._order = count()
+        self._scan_epoch = -1
+        self._poller = select.poll()
+        self._poller.register(event, select.POLLIN)
+
+    def __repr__(self) -> str:
+        return f"<Intake device-{self._lane.index}: {len(self._waiting)} waiting>"
+
+    def __len__(self) -> int:
+        """How many are known to wait; some may be gone by now."""
+        return len(self._waiting)
+
+    def collect(self) -> None:
+        """Take all hints; after a death of anybody, scan the headers as well."""
+        for ring in self._rings:
+            while (hint := ring.pop()) is not None:
+                self._add(*hint, Found.HINT)
+        epoch = self._segment.scan_epoch
+        if epoch != self._scan_epoch:
+            self._scan_epoch = epoch
+            self._scan(Found.RESCUE)
+
+    def look_around(self) -> None:
+        """Find what waits for other devices too: an idle one takes it over."""
+        self._scan(Found.LOOK)
+
+    def _scan(self, found: Found) -> None:
+        for slot, generation in self._slots.ready():
+            self._add(slot, generation, found)
+
+    def _add(self, slot: int, generation: int, found: Found) -> None:
+        if (slot, generation) in self._known:
+            return
+        header = self._slots.header(slot)
+        if header.state != READY or header.generation != generation:
+            return
+        self._known.add((slot, generation))
+        heapq.heappush(self._waiting, (header.deadline_ns, next(self._order), slot, generation, found))
+
+    def claim(self, busy: bool) -> Claim | None:
+        """Claim the most urgent item, or None when there is none to start now.
+
+        An item under suspicion runs alone: while the device is ``busy`` nothing
+        is started before it.
+        """
+        while self._waiting:
+            _, _, slot, generation, found = self._waiting[0]
+            header = self._slots.header(slot)
+            if header.state == READY and header.generation == generation:
+                if header.verdict == SUSPECT and busy:
+                    return None
+                if self._slots.claim(slot, generation, self._lane.epoch):
+                    self._forget()
+                    self._count(header, found)
+                    # Read again: the fate may have been written just before the slot became READY.
+                    return Claim(slot, generation, self._slots.header(slot))
+            self._forget()
+        return None
+
+    def _forget(self) -> None:
+        _, _, slot, generation, _ = heapq.heappop(self._waiting)
+        self._known.discard((slot, generation))
+
+    def _count(self, header: Header, found: Found) -> None:
+        if found is Found.RESCUE:
+            self._metrics.add("device_rescued")
+        elif header.device != self._lane.index:
+            self._metrics.add("device_stolen")
+
+    def has_news(self) -> bool:
+        """Whether :meth:`collect` would find something new."""
+        return any(len(ring) for ring in self._rings) or self._segment.scan_epoch != self._scan_epoch
+
+    def sleep(self, until_ns: int = 0) -> None:
+        """Block until there is news or :meth:`wake`, at most until ``until_ns``.
+
+        ``until_ns`` is CLOCK_MONOTONIC, 0 for the coarse timeout.
+        """
+        spin_until = time.monotonic_ns() + self._spin_ns
+        while time.monotonic_ns() < spin_until:
+            if self.has_news():
+                return
+        timeout_ms = float(COARSE_TIMEOUT_MS)
+        if until_ns:
+            timeout_ms = min(timeout_ms, max(0, until_ns - time.monotonic_ns()) / 1e6)
+        self._lane.prepare_sleep()
+        try:
+            if self.has_news():
+                return
+            woken = bool(self._poller.poll(timeout_ms))
+        finally:
+            self._lane.wake()
+        if woken:
+            os.eventfd_read(self._event)
+        elif any(len(ring) for ring in self._rings) and not self._poller.poll(_LATE_EVENT_MS):
+            self._metrics.add("device_missed_wakeups")
+
+    def wake(self) -> None:
+        """End a :meth:`sleep` from a signal handler."""
+        os.eventfd_write(self._event, 1)

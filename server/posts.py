@@ -1,0 +1,50 @@
+"""Places that the supervisor keeps filled, and the words it uses about them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+from server.children import Child, Ground, RoleName
+
+
+class Post:
+    """A place that must be filled: worker or device number ``ordinal``, in whatever lane.
+
+    ``child`` fills it; ``successor`` gets ready in the spare lane during a replacement.
+    """
+
+    def __init__(self, role: RoleName, ordinal: int) -> None:
+        self.role, self.ordinal = role, ordinal
+        self.lane = ordinal
+        self.child: Child | None = None
+        self.successor: Child | None = None
+        self.early_deaths = 0
+        self.start_at_ns: int | None = None
+        self.failed = False
+
+    def __repr__(self) -> str:
+        state = "failed" if self.failed else repr(self.child)
+        return f"<{self.role} {self.ordinal} lane {self.lane}: {state}>"
+
+
+def describe_end(child: Child, code: int, cause: str) -> str:
+    """How a process ended, in words."""
+    how = f"exit code {code}" if code >= 0 else _signal_name(-code)
+    why = f"hang: {child.hang}" if child.hang else "asked to" if child.retiring else f"cause: {cause}"
+    return f"{how}, {why}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def url(ground: Ground) -> str:
+    """Where the server answers."""
+    if ground.listen is None or ground.listen.family not in {socket.AF_INET, socket.AF_INET6}:
+        return "on its socket"
+    host, port = ground.config.host, ground.listen.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
