@@ -70,7 +70,8 @@ static inline heartbeat *heartbeat_start(lane *it, uint64_t interval_ns) {
     return beat;
 }
 
-/* Ends the thread before the lane is unmapped. In a fork there is nothing to join: the record is left alone. */
+/* Ends the thread before the lane is unmapped. In a fork there is nothing to join: the record is left alone.
+ */
 static inline void heartbeat_stop(heartbeat *beat) {
     if (beat->process != getpid()) return;
     pthread_mutex_lock(&beat->lock);

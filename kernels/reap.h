@@ -66,7 +66,8 @@ static inline int table_withdraw(const slot_table *table, uint32_t slot, uint32_
 }
 
 /* CLAIMED(epoch) -> FREE(g+1) when the owner is dead. */
-static inline int table_free_orphan(const slot_table *table, uint32_t slot, uint32_t generation, uint32_t epoch) {
+static inline int table_free_orphan(const slot_table *table, uint32_t slot, uint32_t generation,
+                                    uint32_t epoch) {
     slot_header *header = table_slot(table, slot);
     if (!slot_claimed_orphan(header, table_owner(table, slot), generation, epoch)) return 0;
     table_give_back(table, slot);
@@ -81,8 +82,8 @@ static inline enum slot_finished table_finish(const slot_table *table, uint32_t 
 }
 
 /* (generation, slot) of every slot of [first, last) in `state`; with `live`, only of live owners. */
-static inline uint32_t table_list(const slot_table *table, uint32_t first, uint32_t last, uint32_t state, int live,
-                                  uint64_t *found) {
+static inline uint32_t table_list(const slot_table *table, uint32_t first, uint32_t last, uint32_t state,
+                                  int live, uint64_t *found) {
     uint32_t count = 0;
     for (uint32_t slot = first; slot < last; slot++) {
         slot_header *header = table_slot(table, slot);
@@ -156,8 +157,8 @@ static inline void table_reap_device(const slot_table *table, uint32_t epoch, in
             continue;
         }
         if (blame) {
-            slot_fate fate = fate_after_death(fate_read(header, generation), claimed == 1);
-            fate_write(header, generation, fate);
+            slot_fate fate = fate_after_death(slot_read_fate(header, generation), claimed == 1);
+            SET(header->fate, fate_pack(fate, generation));
             if (fate.verdict == VERDICT_POISON) out->poisoned[out->poisoned_count++] = slot;
         }
         slot_swap(header, word, word_make(SLOT_READY, 0, generation));
@@ -173,7 +174,8 @@ typedef struct {
 
 /* WRITING/READY/DONE -> FREE(g+1). CLAIMED ones are freed when their device posts them or dies.
  * Called before the lane has a new process: only therefore may pages go back after the swap. */
-static inline void table_reap_worker(const slot_table *table, uint32_t worker, uint32_t epoch, reaped_worker *out) {
+static inline void table_reap_worker(const slot_table *table, uint32_t worker, uint32_t epoch,
+                                     reaped_worker *out) {
     uint32_t first = worker * table->layout.worker_slots, last = first + table->layout.worker_slots;
     lane *it = segment_lane(table->base, &table->layout, worker);
     out->freed_count = out->hash_count = 0;
@@ -187,7 +189,8 @@ static inline void table_reap_worker(const slot_table *table, uint32_t worker, u
             uint32_t state = word_state(word);
             if (state == SLOT_FREE || state == SLOT_CLAIMED) break;
             if (slot_swap(header, word, word_freed(word))) {
-                if (state == SLOT_WRITING && GET(header->body_hash)) out->hashes[out->hash_count++] = GET(header->body_hash);
+                uint64_t hash = slot_hash(header, word_generation(word));
+                if (state == SLOT_WRITING && hash) out->hashes[out->hash_count++] = hash;
                 out->freed[out->freed_count++] = slot;
                 table_give_back(table, slot);
                 break;

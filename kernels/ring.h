@@ -24,7 +24,8 @@ typedef struct {
     uint64_t entries[]; /* slot in the low half, generation in the high; plain, ordered by head and tail */
 } ring_shared;
 
-_Static_assert(sizeof(ring_shared) == RING_FIXED_BYTES, "segment.h reserves exactly head and tail before the entries");
+_Static_assert(sizeof(ring_shared) == RING_FIXED_BYTES,
+               "segment.h reserves exactly head and tail before the entries");
 _Static_assert(offsetof(ring_shared, tail) - offsetof(ring_shared, head) >= LINE_PAIR,
                "head and tail must not share a cache line or a prefetched pair");
 _Static_assert(offsetof(ring_shared, entries) - offsetof(ring_shared, tail) >= LINE_PAIR,
@@ -39,8 +40,8 @@ typedef struct {
 } ring_end;
 
 /* Rings lie worker by worker, device by device, to_device before to_worker. */
-static inline ring_shared *ring_at(char *base, const segment_layout *layout, uint32_t devices, uint32_t worker,
-                                   uint32_t device, int to_worker) {
+static inline ring_shared *ring_at(char *base, const segment_layout *layout, uint32_t devices,
+                                   uint32_t worker, uint32_t device, int to_worker) {
     uint64_t number = 2ull * ((uint64_t)worker * devices + device) + (to_worker ? 1 : 0);
     return (ring_shared *)(base + layout->rings_at + number * layout->ring_bytes);
 }
@@ -63,7 +64,7 @@ static inline int ring_push(ring_end *end, uint32_t slot, uint32_t generation) {
     STOP_POINT(20);
     shared->entries[head & end->mask] = (uint64_t)generation << 32 | slot;
     STOP_POINT(21);
-#ifdef PLANTED_RACE
+#ifdef PLANTED_RACE_RING
     SET(shared->head, head + 1); /* the gate's self-test: publishing without release */
 #else
     SET_RELEASE(shared->head, head + 1);

@@ -21,8 +21,8 @@
 #define PAGE 4096
 #define DATA_ALIGN 65536 /* a multiple of every page size Linux uses: holes never cross slots */
 
-#define MAX_LANES 64         /* workers, and devices */
-#define MAX_CLASSES 8        /* slot sizes */
+#define MAX_LANES 64  /* workers, and devices */
+#define MAX_CLASSES 8 /* slot sizes */
 #define MAX_WORKER_SLOTS 4096
 #define MAX_CLASS_BYTES (1ull << 32)
 #define MAX_EPOCH 0xFFFFFFu /* 24 bits in the state word */
@@ -161,7 +161,8 @@ static inline const char *segment_measure(const segment_header *header, segment_
 }
 
 /* NULL when `header` describes a segment of exactly `file_bytes`, else what is wrong. */
-static inline const char *segment_check(const segment_header *header, uint64_t file_bytes, segment_layout *out) {
+static inline const char *segment_check(const segment_header *header, uint64_t file_bytes,
+                                        segment_layout *out) {
     const char *fault;
     if (GET_ACQUIRE(header->magic) != SEGMENT_MAGIC) return "this is not a segment (wrong magic)";
     if (header->version != SEGMENT_VERSION) return "the segment has another layout version";
@@ -177,8 +178,8 @@ static inline lane *segment_lane(char *base, const segment_layout *layout, uint3
 }
 
 /* Data area and capacity of every slot of the segment, in slot order. */
-static inline void segment_areas(const segment_header *header, const segment_layout *layout, uint64_t *offsets,
-                                 uint64_t *capacities) {
+static inline void segment_areas(const segment_header *header, const segment_layout *layout,
+                                 uint64_t *offsets, uint64_t *capacities) {
     uint64_t offset = layout->data_at;
     uint32_t slot = 0;
     for (uint32_t worker = 0; worker < header->workers; worker++)
@@ -216,6 +217,7 @@ static inline void lane_incarnate(lane *it, uint32_t pid, uint32_t epoch) {
 /* Full barrier between "I sleep" and the last look for work; pairs with lane_sleeping. */
 static inline void lane_prepare_sleep(lane *it) {
     SET(it->sleeping, 1);
+    STOP_POINT(30);
     FULL_BARRIER();
 }
 

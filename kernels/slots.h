@@ -7,18 +7,16 @@
 #ifndef KERNELS_SLOTS_H
 #define KERNELS_SLOTS_H
 
+#include "fate.h"
 #include "segment.h"
 
 enum slot_state { SLOT_FREE, SLOT_WRITING, SLOT_READY, SLOT_CLAIMED, SLOT_DONE };
-enum slot_verdict { VERDICT_CLEAR, VERDICT_SUSPECT, VERDICT_POISON, VERDICT_SPENT };
 
-#define ALONE_DEATHS_TO_POISON 2
-#define ATTEMPTS_TO_SPENT 4
-/* What a big slot keeps in memory after use: most images fit, a document page never has to fault it in again. */
+/* What a big slot keeps in memory after use: an image of 5 megapixels need not fault its pages in again. */
 #define KEEP_BYTES (16ull << 20)
 
-/* Two lines. The first is what devices scan and swap; the second is written once per edge or on
- * a death, so it would only push the first out of a single line. They are prefetched as a pair. */
+/* Two lines: all fields need 104 bytes. The first line holds what scans and schedulers read, so a scan
+ * touches one line per slot; the second holds the record of the journey. Being a pair, they come together. */
 typedef struct {
     uint64_t word; /* state (bits 0-7), borrowing epoch (8-31), generation (32-63) */
     uint64_t request_id;
@@ -31,17 +29,21 @@ typedef struct {
     uint32_t cost_us;
     uint64_t request_bytes;
     uint64_t result_bytes;
-    uint64_t fate; /* supervisor only, see fate_* */
+    uint64_t fate; /* supervisor only, see fate.h */
     uint64_t body_hash;
     uint64_t t_ready_ns;
     uint64_t t_claimed_ns;
     uint64_t t_done_ns;
-    uint64_t pad_line[4];
+    uint32_t hash_generation; /* the generation body_hash speaks of: a slot is taken without clearing it */
+    uint32_t pad_generation;
+    uint64_t pad_line[3];
 } slot_header;
 
 _Static_assert(sizeof(slot_header) == SLOT_HEADER_BYTES, "a slot header is a pair of cache lines");
-_Static_assert(sizeof(slot_header) % LINE_PAIR == 0, "headers of two slots must not share a line or a prefetched pair");
-_Static_assert(offsetof(slot_header, word) == 0, "the state word opens the header, aligned for one atomic access");
+_Static_assert(sizeof(slot_header) % LINE_PAIR == 0,
+               "headers of two slots must not share a line or a prefetched pair");
+_Static_assert(offsetof(slot_header, word) == 0,
+               "the state word opens the header, aligned for one atomic access");
 _Static_assert(offsetof(slot_header, fate) + 8 == LINE, "what routes a slot fits the first line");
 _Static_assert(offsetof(slot_header, body_hash) == LINE, "the record of a slot starts on the second line");
 _Static_assert(__atomic_always_lock_free(8, 0), "shared memory needs lock-free 64-bit atomics");
@@ -52,7 +54,9 @@ static inline uint64_t word_make(uint32_t state, uint32_t epoch, uint32_t genera
 static inline uint32_t word_state(uint64_t word) { return (uint32_t)(word & 0xFF); }
 static inline uint32_t word_epoch(uint64_t word) { return (uint32_t)(word >> 8) & MAX_EPOCH; }
 static inline uint32_t word_generation(uint64_t word) { return (uint32_t)(word >> 32); }
-static inline uint64_t word_freed(uint64_t word) { return word_make(SLOT_FREE, 0, word_generation(word) + 1); }
+static inline uint64_t word_freed(uint64_t word) {
+    return word_make(SLOT_FREE, 0, word_generation(word) + 1);
+}
 
 static inline int slot_swap(slot_header *slot, uint64_t from, uint64_t to) {
     return __atomic_compare_exchange_n(&slot->word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -73,57 +77,17 @@ static inline int slot_orphaned(slot_header *slot, lane *owner) {
     return GET_ACQUIRE(owner->epoch) != epoch || GET_ACQUIRE(owner->reaped_epoch) == epoch;
 }
 
-/* ---- fate: what deaths have taught about a slot's request --------------------------------
- * One word with one writer, the supervisor. It carries the generation it speaks of and means
- * nothing for any other, so nobody has to clear it and a late write cannot mark a new request. */
-typedef struct {
-    uint32_t attempts, alone_deaths, verdict;
-    uint32_t prior_alone_deaths, prior_verdict, forgivable; /* before the last death */
-} slot_fate;
-
-static inline slot_fate fate_read(slot_header *slot, uint32_t generation) {
-    uint64_t raw = GET(slot->fate);
-    slot_fate fate = {0, 0, 0, 0, 0, 0};
-    if ((uint32_t)(raw >> 32) != generation) return fate;
-    fate.attempts = raw & 0xFF;
-    fate.alone_deaths = raw >> 8 & 0xF;
-    fate.verdict = raw >> 12 & 0xF;
-    fate.prior_alone_deaths = raw >> 16 & 0xF;
-    fate.prior_verdict = raw >> 20 & 0xF;
-    fate.forgivable = raw >> 24 & 1;
-    return fate;
-}
-
-static inline void fate_write(slot_header *slot, uint32_t generation, slot_fate fate) {
-    uint64_t raw = (uint64_t)generation << 32 | fate.forgivable << 24 | fate.prior_verdict << 20 |
-                   fate.prior_alone_deaths << 16 | fate.verdict << 12 | fate.alone_deaths << 8 | fate.attempts;
-    SET(slot->fate, raw);
-}
-
-/* One more death while this slot was CLAIMED; `alone`: it was the only one. */
-static inline slot_fate fate_after_death(slot_fate fate, int alone) {
-    fate.prior_alone_deaths = fate.alone_deaths;
-    fate.prior_verdict = fate.verdict;
-    fate.forgivable = 1;
-    if (fate.attempts < 0xFF) fate.attempts++;
-    if (alone && fate.alone_deaths < 0xF) fate.alone_deaths++;
-    /* After any death the request runs alone: nobody else may share its next one. */
-    fate.verdict = VERDICT_SUSPECT;
-    if (fate.attempts >= ATTEMPTS_TO_SPENT) fate.verdict = VERDICT_SPENT;
-    if (fate.alone_deaths >= ALONE_DEATHS_TO_POISON) fate.verdict = VERDICT_POISON;
-    return fate;
+/* What deaths have taught about the request in this slot. */
+static inline slot_fate slot_read_fate(slot_header *slot, uint32_t generation) {
+    return fate_unpack(GET(slot->fate), generation);
 }
 
 /* Supervisor. Takes the last death back; 0 when there is none to take back. */
 static inline int slot_forgive(slot_header *slot) {
     uint32_t generation = word_generation(GET_ACQUIRE(slot->word));
-    slot_fate fate = fate_read(slot, generation);
-    if (!fate.forgivable) return 0;
-    fate.attempts--;
-    fate.alone_deaths = fate.prior_alone_deaths;
-    fate.verdict = fate.prior_verdict;
-    fate.forgivable = 0;
-    fate_write(slot, generation, fate);
+    slot_fate fate = slot_read_fate(slot, generation);
+    if (!fate_forgive(&fate)) return 0;
+    SET(slot->fate, fate_pack(fate, generation));
     return 1;
 }
 
@@ -146,12 +110,23 @@ static inline uint64_t slot_copy(slot_header *slot, slot_header *out) {
 
 /* ---- worker ------------------------------------------------------------------------------ */
 
-/* FREE -> WRITING. What a death in WRITING must find is written before the swap. */
+/* The body hash of this generation, 0 when none was set. */
+static inline uint64_t slot_hash(slot_header *slot, uint32_t generation) {
+    return GET_ACQUIRE(slot->hash_generation) == generation ? GET(slot->body_hash) : 0;
+}
+
+static inline void slot_set_hash(slot_header *slot, uint32_t generation, uint64_t hash) {
+    SET(slot->body_hash, hash);
+    STOP_POINT(9);
+    SET_RELEASE(slot->hash_generation, generation);
+}
+
+/* FREE -> WRITING. The owner's epoch, which the reaper goes by, is there before the swap. Threads of
+ * one worker may race for a slot: before the swap they may write only what is the same for all. */
 static inline int slot_take(slot_header *slot, uint32_t owner_epoch) {
     uint64_t word = GET_ACQUIRE(slot->word);
     if (word_state(word) != SLOT_FREE) return 0;
     SET(slot->owner_epoch, owner_epoch);
-    SET(slot->body_hash, 0);
     STOP_POINT(1);
     if (!slot_swap(slot, word, word_make(SLOT_WRITING, 0, word_generation(word)))) return 0;
     STOP_POINT(2);
@@ -184,7 +159,7 @@ static inline int slot_publish(slot_header *slot, const slot_request *request, u
     SET(slot->t_ready_ns, monotonic_now());
     STOP_POINT(4);
     *generation = word_generation(word);
-#ifdef PLANTED_RACE
+#ifdef PLANTED_RACE_SLOT
     SET(slot->word, word_make(SLOT_READY, 0, *generation)); /* the gate's self-test: no release */
 #else
     if (!slot_swap(slot, word, word_make(SLOT_READY, 0, *generation))) return 0;
@@ -231,7 +206,8 @@ static inline int64_t slot_result(slot_header *slot, uint32_t generation, uint64
 /* READY -> CLAIMED(epoch). */
 static inline int slot_claim(slot_header *slot, uint32_t generation, uint32_t epoch) {
     STOP_POINT(10);
-    if (!slot_swap(slot, word_make(SLOT_READY, 0, generation), word_make(SLOT_CLAIMED, epoch, generation))) return 0;
+    if (!slot_swap(slot, word_make(SLOT_READY, 0, generation), word_make(SLOT_CLAIMED, epoch, generation)))
+        return 0;
     STOP_POINT(11);
     SET(slot->t_claimed_ns, monotonic_now());
     STOP_POINT(12);
@@ -245,8 +221,8 @@ enum slot_finished { FINISH_LOST, FINISH_DONE, FINISH_ORPHAN };
  * A result whose owner is dead is freed here. The owner may be reaped between our look and our
  * swap; so we look again behind a full barrier. The supervisor does the mirror image (marks the
  * epoch, barrier, scans): one of the two sees the other, and the swap lets one of them win. */
-static inline enum slot_finished slot_finish(slot_header *slot, lane *owner, uint32_t generation, uint32_t epoch,
-                                             uint64_t result_bytes) {
+static inline enum slot_finished slot_finish(slot_header *slot, lane *owner, uint32_t generation,
+                                             uint32_t epoch, uint64_t result_bytes) {
     uint64_t claimed = word_make(SLOT_CLAIMED, epoch, generation);
     uint64_t done = word_make(SLOT_DONE, epoch, generation);
     if (GET_ACQUIRE(slot->word) != claimed) return FINISH_LOST;
@@ -263,7 +239,8 @@ static inline enum slot_finished slot_finish(slot_header *slot, lane *owner, uin
 
 /* Is this CLAIMED slot an orphan of a dead worker? The device then frees it instead of finishing. */
 static inline int slot_claimed_orphan(slot_header *slot, lane *owner, uint32_t generation, uint32_t epoch) {
-    return GET_ACQUIRE(slot->word) == word_make(SLOT_CLAIMED, epoch, generation) && slot_orphaned(slot, owner);
+    return GET_ACQUIRE(slot->word) == word_make(SLOT_CLAIMED, epoch, generation) &&
+           slot_orphaned(slot, owner);
 }
 
 /* CLAIMED(epoch) -> FREE(g+1). */

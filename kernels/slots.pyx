@@ -12,11 +12,9 @@ from kernels.segment cimport (
     MAX_EPOCH,
     MAX_LANES,
     get32,
-    get64,
     get64_acquire,
     segment_areas,
     segment_lane,
-    set64,
 )
 
 FREE = SLOT_FREE
@@ -30,9 +28,9 @@ POISON = VERDICT_POISON
 SPENT = VERDICT_SPENT
 
 Header = namedtuple("Header", (
-    "state", "generation", "epoch", "request_id", "deadline_ns", "owner", "owner_epoch", "device", "abandoned",
-    "operation", "attempts", "alone_deaths", "verdict", "cost_us", "body_hash", "request_bytes", "result_bytes",
-    "t_ready_ns", "t_claimed_ns", "t_done_ns",
+    "state", "generation", "epoch", "request_id", "deadline_ns", "owner", "owner_epoch", "device",
+    "abandoned", "operation", "attempts", "alone_deaths", "verdict", "cost_us", "body_hash",
+    "request_bytes", "result_bytes", "t_ready_ns", "t_claimed_ns", "t_done_ns",
 ), module=__name__)
 ReapedDevice = namedtuple("ReapedDevice", ("requeued", "poisoned", "freed"), module=__name__)
 ReapedWorker = namedtuple("ReapedWorker", ("freed", "writing_hashes"), module=__name__)
@@ -101,9 +99,10 @@ cdef class Slots:
 
     def set_body_hash(self, Py_ssize_t slot, uint64_t body_hash):
         cdef slot_header *header = self.at(slot)
-        if word_state(get64_acquire(header.word)) != <uint32_t>SLOT_WRITING:
+        cdef uint64_t word = get64_acquire(header.word)
+        if word_state(word) != <uint32_t>SLOT_WRITING:
             raise ValueError(f"slot {slot} is not being written")
-        set64(header.body_hash, body_hash)
+        slot_set_hash(header, word_generation(word), body_hash)
 
     def publish(self, Py_ssize_t slot, *, uint64_t request_id, uint64_t deadline_ns, uint32_t operation,
                 Py_ssize_t device, uint32_t cost_us, uint64_t request_bytes):
@@ -190,11 +189,12 @@ cdef class Slots:
         cdef slot_header copy
         cdef slot_fate fate
         word = slot_copy(it, &copy)
-        fate = fate_read(&copy, word_generation(word))
+        fate = slot_read_fate(&copy, word_generation(word))
         return Header(
             word_state(word), word_generation(word), word_epoch(word), copy.request_id, copy.deadline_ns,
             slot // self.segment.worker_slots, copy.owner_epoch, copy.device, copy.abandoned != 0,
-            copy.operation, fate.attempts, fate.alone_deaths, fate.verdict, copy.cost_us, copy.body_hash,
+            copy.operation, fate.attempts, fate.alone_deaths, fate.verdict, copy.cost_us,
+            slot_hash(&copy, word_generation(word)),
             bounded(copy.request_bytes, capacity), bounded(copy.result_bytes, capacity),
             copy.t_ready_ns, copy.t_claimed_ns, copy.t_done_ns,
         )
