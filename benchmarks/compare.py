@@ -1,0 +1,135 @@
+"""Tables, ratios and targets of the OCR comparison. Pure functions over rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import peers
+from .common import table
+
+Row = Mapping[str, Any]
+
+#: (what, figure, load, our server, peer, bound, whether bigger is better). The bounds are the project's
+#: targets for two cores; p99 is of the tail level.
+TARGETS = (
+    ("throughput c=8 / PaddleX default", "rps", ("closed", 8.0), peers.PADDLEX_DEFAULT, 3.5, True),
+    ("throughput c=8 / PaddleX fastest", "rps", ("closed", 8.0), peers.PADDLEX_ONNX, 2.2, True),
+    ("p50 c=1 / PaddleX fastest", "p50", ("closed", 1.0), peers.PADDLEX_ONNX, 0.6, False),
+    ("p99 c=8 / PaddleX fastest", "p99", ("closed", 8.0), peers.PADDLEX_ONNX, 0.55, False),
+)
+
+
+def figure(row: Row, name: str) -> float | None:
+    """``rps`` or a latency percentile of a row."""
+    found = row["rps"] if name == "rps" else row["latency_ms"].get(name)
+    return float(found) if found else None
+
+
+def find(rows: Sequence[Row], server: str, load: tuple[str, float]) -> Row | None:
+    """The row of a server at a load."""
+    return next((r for r in rows if r["server"] == server and (r["loop"], r["level"]) == load), None)
+
+
+def ratio(rows: Sequence[Row], row: Row, peer: str, name: str) -> float | None:
+    """``row``'s figure over the peer's at the same load; None when either is missing."""
+    other = find(rows, peer, (row["loop"], row["level"]))
+    ours, theirs = figure(row, name), figure(other, name) if other else None
+    return ours / theirs if ours and theirs else None
+
+
+def one_line(row: Row) -> str:
+    """A progress line."""
+    latency = row["latency_ms"]
+    if not latency["n"]:
+        return f"{row['loop']} {row['level']:g}: all {row['sent']} failed"
+    return (
+        f"{row['loop']} {row['level']:g}: {row['sent']} sent, {row['failed']} failed, {row['wrong']} wrong, "
+        f"{row['rps']:.2f}/s, p50 {latency['p50']:.0f} p99 {latency['p99']:.0f} ms, "
+        f"{row['cpu_s_per_request']:.2f} CPU-s, "
+        f"PSS {row['peak_pss_mib']:.0f} MiB, others {row['others_cores']:.2f}"
+    )
+
+
+def agreement(texts: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, dict[str, float]]:
+    """Share of lines that each server reads as PaddleX's default does, in reading order."""
+    reference = texts.get(peers.PADDLEX_DEFAULT) or next(iter(texts.values()), [])
+    found = {}
+    for server, images in texts.items():
+        equal = total = 0
+        for ours, theirs in zip(images, reference, strict=True):
+            blocks = difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks()
+            equal += sum(block.size for block in blocks)
+            total += max(len(ours), len(theirs))
+        found[server] = {"equal": equal, "lines": total, "share": equal / total if total else 1.0}
+    return found
+
+
+def targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The project's targets against this run's figures; ``met`` is None when something was not measured."""
+    found = []
+    for what, name, load, peer, bound, more in TARGETS:
+        row = find(rows, peers.OPENVINO, load)
+        value = ratio(rows, row, peer, name) if row else None
+        met = None if value is None else (value >= bound if more else value <= bound)
+        found.append({"target": what, "bound": bound, "at_least": more, "value": value, "met": met})
+    return found
+
+
+def report_text(
+    rows: Sequence[Row],
+    agreed: Mapping[str, Mapping[str, float]],
+    aims: Sequence[Mapping[str, Any]],
+    startup_s: Mapping[str, Sequence[float]],
+) -> str:
+    """Everything as Markdown."""
+    states = {True: "met", False: "missed", None: "not measured"}
+    servers = [
+        (
+            server,
+            f"{int(found['equal'])} of {int(found['lines'])}",
+            f"{found['share']:.2%}",
+            " ".join(f"{took:.1f}" for took in startup_s.get(server, ())),
+        )
+        for server, found in agreed.items()
+    ]
+    targets = [
+        (
+            aim["target"],
+            f"{'>=' if aim['at_least'] else '<='} {aim['bound']}",
+            aim["value"],
+            states[aim["met"]],
+        )
+        for aim in aims
+    ]
+    tables = (
+        table(_HEADER, [_row(rows, row) for row in rows]),
+        _LEGEND,
+        table(("server", "lines as PaddleX default", "share", "start-up s"), servers),
+        table(("target (ours with OpenVINO)", "bound", "value", ""), targets),
+    )
+    return "\n\n".join(tables)
+
+
+_HEADER = (
+    "server", "load", "n", "bad", "req/s", "p50 ms", "p90 ms", "p99 ms", "CPU-s/req", "PSS MiB", "others",
+    "req/s : default", "req/s : fastest", "p50 : fastest", "p99 : fastest",
+)  # fmt: skip
+_LEGEND = (
+    "load: cN = closed loop with N clients, o R = open loop at R requests/s\n"
+    "bad: failed, or another text than without load; others: cores used by other processes\n"
+    "a p99 over fewer than 100 requests is near their maximum"
+)
+
+
+def _row(rows: Sequence[Row], row: Row) -> tuple[object, ...]:
+    latency = row["latency_ms"]
+    load = f"c{row['level']:g}" if row["loop"] == "closed" else f"o {row['level']:g}"
+    return (
+        row["server"], load, row["sent"], row["failed"] + row["wrong"], row["rps"],
+        *(latency.get(name) for name in ("p50", "p90", "p99")),
+        row["cpu_s_per_request"], row["peak_pss_mib"], row["others_cores"],
+        ratio(rows, row, peers.PADDLEX_DEFAULT, "rps"), ratio(rows, row, peers.PADDLEX_ONNX, "rps"),
+        ratio(rows, row, peers.PADDLEX_ONNX, "p50"), ratio(rows, row, peers.PADDLEX_ONNX, "p99"),
+    )  # fmt: skip

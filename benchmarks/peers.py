@@ -1,0 +1,170 @@
+"""PaddleX's own serving as a peer: its environment, its configuration, its command line.
+
+Everything lies in ``benchmarks/.peers`` (or ``--peers DIR``): one virtual environment that is
+built once, and the pipeline YAMLs. The weights are the ones this project's model store resolves,
+so both sides read the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from pipelines.core.models import ModelStore, resolve
+
+from .common import ROOT
+
+DEFAULT_FOLDER = ROOT / "benchmarks" / ".peers"
+
+#: PaddleX 3.7.2 with the newest PaddlePaddle whose oneDNN runs these models: 3.3.x answers every
+#: request of the default configuration with 500.
+REQUIREMENTS = ("paddlex[ocr,serving]==3.7.2", "paddlepaddle==3.2.2", "onnxruntime==1.32.0")
+
+#: Used where OpenCV with its window system does not load (no libGL). PaddleX checks only that the
+#: distribution ``opencv-contrib-python`` is there, so the headless files may lie over it.
+HEADLESS = "opencv-contrib-python-headless==4.10.0.84"
+
+DETECTION, RECOGNITION = "PP-OCRv4_mobile_det", "PP-OCRv4_mobile_rec"
+
+
+class Server(NamedTuple):
+    """A server to be measured.
+
+    Attributes:
+        name: row label; ``peer`` tells PaddleX's rows from ours.
+        command: full command line with ``{port}`` where the port goes.
+        env: additions to the environment.
+        ready_path: answers 200 once requests are served.
+    """
+
+    name: str
+    peer: bool
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    ready_path: str
+
+    def on(self, port: int) -> list[str]:
+        """The command line for a port."""
+        return [part.replace("{port}", str(port)) for part in self.command]
+
+
+def paddlex_python(folder: Path) -> Path:
+    """The interpreter of PaddleX's environment, which is built on first use (about 1.7 GB, minutes)."""
+    home = folder / "paddlex"
+    python, stamp = home / "bin" / "python", home / "requirements.txt"
+    wanted = "\n".join(REQUIREMENTS) + "\n"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"building {home}: {' '.join(REQUIREMENTS)}", flush=True)
+    venv.create(home, clear=True, with_pip=True)
+    _pip(python, *REQUIREMENTS)
+    if subprocess.run([python, "-c", "import cv2"], check=False, capture_output=True).returncode:
+        _pip(python, "--no-deps", "--force-reinstall", HEADLESS)
+    stamp.write_text(wanted)
+    return python
+
+
+def _pip(python: Path, *arguments: str) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True)
+
+
+def paddlex_versions(folder: Path) -> dict[str, str]:
+    """What is installed in PaddleX's environment and decides its figures."""
+    names = ("paddlex", "paddlepaddle", "onnxruntime", "opencv-contrib-python", "uvicorn", "fastapi", "numpy")
+    code = f"from importlib.metadata import version as v\nfor n in {names!r}: print(n, v(n))"
+    done = subprocess.run([paddlex_python(folder), "-c", code], check=True, capture_output=True, text=True)
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def font() -> str:
+    """The product's font, for the rendered images."""
+    return ModelStore(stream=sys.stderr).font()
+
+
+def ocr_document(**changes: Any) -> dict[str, Any]:
+    """PaddleX's OCR.yaml with PP-OCRv4 mobile from the model store, without page and line orientation.
+
+    ``changes`` are ``limit_side_len``, ``limit_type`` and ``batch_size``; other keys go to the top.
+    """
+    detection = {
+        "module_name": "text_detection",
+        "model_name": DETECTION,
+        "model_dir": resolve(DETECTION, stream=sys.stderr).directory,
+        "limit_side_len": changes.pop("limit_side_len", 64),
+        "limit_type": changes.pop("limit_type", "min"),
+        "max_side_limit": 4000,
+        "thresh": 0.3,
+        "box_thresh": 0.6,
+        "unclip_ratio": 1.5,
+    }
+    recognition = {
+        "module_name": "text_recognition",
+        "model_name": RECOGNITION,
+        "model_dir": resolve(RECOGNITION, stream=sys.stderr).directory,
+        "batch_size": changes.pop("batch_size", 6),
+        "score_thresh": 0.0,
+    }
+    return {
+        "pipeline_name": "OCR",
+        "text_type": "general",
+        "use_doc_preprocessor": False,
+        "use_textline_orientation": False,
+        "SubModules": {"TextDetection": detection, "TextRecognition": recognition},
+        **changes,
+    }
+
+
+def write_yaml(folder: Path, name: str, document: Mapping[str, Any]) -> Path:
+    """``document`` as a YAML file named after ``name``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.yaml"
+    path.write_text(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
+    return path
+
+
+def paddlex_server(folder: Path, name: str, document: Mapping[str, Any], *arguments: str) -> Server:
+    """``paddlex --serve`` of ``document``; ``arguments`` are further options such as ``--engine``."""
+    command = (
+        str(paddlex_python(folder).with_name("paddlex")), "--serve", "--device", "cpu", "--host", "127.0.0.1",
+        "--port", "{port}", "--pipeline", str(write_yaml(folder, name, document)), *arguments,
+    )  # fmt: skip
+    # No hub is asked for anything: the models are local, and the measuring machine may be offline.
+    env = {"PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK": "True", "PADDLE_PDX_CACHE_HOME": str(folder / "cache")}
+    return Server(name, True, command, env, "/health")
+
+
+def our_server(folder: Path, name: str, document: Mapping[str, Any], *arguments: str) -> Server:
+    """This project's server on the same YAML."""
+    command = (
+        sys.executable, "-m", "server", "--device", "cpu", "--host", "127.0.0.1", "--port", "{port}",
+        "--pipeline", str(write_yaml(folder, name, document)), *arguments,
+    )  # fmt: skip
+    return Server(name, False, command, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}, "/health/ready")
+
+
+#: Row labels of the standard comparison; the first of PaddleX's is its default.
+OPENVINO, ONNXRUNTIME, PADDLE = "ours openvino", "ours onnxruntime", "ours paddle exact"
+PADDLEX_DEFAULT, PADDLEX_ONNX = "paddlex", "paddlex --engine onnxruntime"
+
+
+def standard(folder: Path) -> dict[str, Server]:
+    """The five configurations of the OCR benchmark, by row label."""
+    document = ocr_document()
+    return {
+        PADDLEX_DEFAULT: paddlex_server(folder, PADDLEX_DEFAULT, document),
+        PADDLEX_ONNX: paddlex_server(folder, PADDLEX_ONNX, document, "--engine", "onnxruntime"),
+        OPENVINO: our_server(folder, OPENVINO, document, "--engine", "openvino", "--padding", "tight"),
+        ONNXRUNTIME: our_server(
+            folder, ONNXRUNTIME, document, "--engine", "onnxruntime", "--padding", "tight"
+        ),
+        PADDLE: our_server(folder, PADDLE, document, "--engine", "paddle", "--padding", "exact"),
+    }
