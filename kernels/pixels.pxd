@@ -8,7 +8,7 @@ cdef extern from "cpu.h" nogil:
 
 cdef extern from "resample.h" nogil:
     ctypedef struct picture:
-        const uint8_t *(*row)(void *self, int y) noexcept
+        const uint8_t *(*row)(void *self, int y) noexcept nogil
         void *self
         int width
         int height
