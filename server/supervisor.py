@@ -111,6 +111,7 @@ class Supervisor:
         """A process has ended: give back what it held, wake the others, and fill its post again."""
         self._poller.unregister(child.pidfd)
         code = child.bury()
+        child.was_ready = child.was_ready or child.is_ready  # it may have died right after it said so
         cause = find_cause(code, child.hang, child.stopped, self._memory_kills.grew())
         if child.role == "device":
             outcome = self._blame.reap_device(child.epoch, cause, now)
@@ -143,7 +144,7 @@ class Supervisor:
         if post.successor is not None:
             post.child, post.lane, post.successor = post.successor, post.successor.index, None
         elif child.was_ready:
-            post.start_at_ns = now
+            post.early_deaths, post.start_at_ns = 0, now
         else:
             self._count_early_death(post, now, code)
 
