@@ -64,6 +64,11 @@ class Engine(ABC):
     def available(cls) -> str | None:
         """None when the framework can be imported, else one line saying what to install."""
 
+    @classmethod
+    def gpus(cls) -> int:
+        """How many GPUs this engine could use now; 0 when it cannot use any. Loads the framework."""
+        return 0
+
     @abstractmethod
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         """Load ``files``. Raises EngineError."""
