@@ -92,6 +92,11 @@ class FakeEngine(Engine):
         self.inputs = (TensorSpec("x", (-1, 3, -1, -1), "float32"),)
         self.outputs = (TensorSpec("y", output.get(self._model.kind, (-1, self._model.classes)), "float32"),)
 
+    @property
+    def delay_ms(self) -> float:
+        """How long a run of this form sleeps."""
+        return self._model.delay_ms / self._options.threads
+
     def sibling(self, threads: int) -> FakeEngine:
         """The same model; its delay shrinks with the threads."""
         return FakeEngine(self._files, msgspec.structs.replace(self._options, threads=threads))
@@ -103,8 +108,8 @@ class FakeEngine(Engine):
             raise EngineError("a fake model takes x, float32 [N, 3, H, W]")
         if not batch.flags.c_contiguous:
             raise EngineError("x is not C-contiguous")
-        if self._model.delay_ms:
-            time.sleep(self._model.delay_ms / self._options.threads / 1000)
+        if self.delay_ms:
+            time.sleep(self.delay_ms / 1000)
         for one in batch:
             self._maybe_fail(one)
         answer = {

@@ -1,0 +1,595 @@
+"""The device loop on a real segment: what is claimed, batched, dropped, answered and counted."""
+
+import gc
+import os
+import threading
+import time
+
+import msgspec
+import pytest
+
+from kernels.ring import Ring
+from kernels.segment import READY as LANE_READY
+from kernels.segment import Segment, monotonic_ns
+from kernels.slots import CLAIMED, DONE, FREE, READY, Slots
+from pipelines.core.base import ModelFiles, PipelineConfig
+from pipelines.core.errors import BadRequest, DeadlinePassed, EngineError, Overloaded, Poisoned, ServeError
+from server.config import Config, DeviceConfig
+from server.device import prove
+from server.device_loop import DeviceLoop
+from server.intake import Intake
+from server.metrics import Metrics, Table
+from server.outbox import Outbox
+from server.stages import Stages
+from server.wire import Shape, read_result, write_request
+from tests.conditions import wait_for
+from tests.toy_pipeline import ToyParams, ToyPipeline, ToyResult, ToyStage
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+FAKE = b'{"kind": "classification"}'
+SECOND = 10**9
+
+
+class World:
+    """One worker lane and two device lanes in this process; ``loop`` is device 0."""
+
+    def __init__(self, folder, window=2, batches_pay=False, threads=(1, 2), lanes=2):
+        (folder / "fake.json").write_bytes(FAKE)
+        self.model = ModelFiles("toy", str(folder), {"fake": str(folder / "fake.json")})
+        self.pipeline_config = PipelineConfig("toy", "toy", "v3", {}, {"only": self.model}, {"only": "fake"})
+        self.device_config = DeviceConfig(threads=threads[0], all_threads=threads[1])
+        self.config = Config(pipelines=(), devices=(self.device_config,) * lanes)
+        self.segment = Segment.create(1, lanes, [(1 << 16, 16), (1 << 20, 4)])
+        self.slots = Slots(self.segment)
+        self.epochs = iter(range(1, 1000))
+        self.segment.worker(0).incarnate(os.getpid(), next(self.epochs))
+        for index in range(lanes):
+            self.segment.device(index).incarnate(os.getpid(), next(self.epochs))
+            self.segment.device(index).state = LANE_READY
+        self.worker_event, self.device_event = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
+        self.lane = self.segment.device(0)
+        self.table = Table(["/toy"])
+        self.metrics = Metrics(self.table, self.lane.counters)
+        self.stages = Stages(self.config, self.device_config)
+        self.pipeline = ToyPipeline(self.pipeline_config, self.stages)
+        self.stage = self.pipeline.stage
+        self.stages.load()
+        self.intake = Intake(self.segment, self.slots, self.lane, self.device_event, self.metrics)
+        self.outbox = Outbox(self.segment, self.slots, self.lane, [self.worker_event], self.metrics)
+        self.loop = DeviceLoop(
+            self.segment,
+            self.slots,
+            self.lane,
+            [self.pipeline],
+            self.stages,
+            self.intake,
+            self.outbox,
+            self.metrics,
+            window=window,
+            batches_pay=batches_pay,
+        )
+        self.to_device = [Ring.to_device(self.segment, 0, index) for index in range(lanes)]
+        self.to_worker = Ring.to_worker(self.segment, 0, 0)
+        assert self.loop.turn() == 0  # the scan that every new device begins with
+
+    def close(self):
+        del self.loop, self.metrics, self.intake, self.outbox
+        os.close(self.worker_event)
+        os.close(self.device_event)
+        self.segment.close()
+
+    def send(self, params=None, *, deadline_s=60.0, device=0, hint=True, record=None, **fields):
+        """What a worker does; (slot, generation)."""
+        slot = self.slots.take(0, 20_000)
+        view = self.slots.data(slot)
+        shape = Shape(height=2, width=2)
+        length = write_request(view, 0, 0, 0, shape, params or ToyParams(**fields))
+        if record is not None:
+            view[: len(record)] = record
+        generation = self.slots.publish(
+            slot,
+            request_id=0xABC,
+            deadline_ns=monotonic_ns() + int(deadline_s * SECOND),
+            operation=0,
+            device=device,
+            cost_us=10_000,
+            request_bytes=length,
+        )
+        if hint:
+            self.to_device[device].push(slot, generation)
+        return slot, generation
+
+    def turns(self, count=20):
+        """Turn until nothing is left to do."""
+        for _ in range(count):
+            if self.loop.turn() is not None:
+                return
+        raise AssertionError(f"still at work after {count} turns: {self.loop!r}")
+
+    def answer(self, claim):
+        """What the worker reads, and gives back: result or fault."""
+        slot, generation = claim
+        length = self.slots.result(slot, generation)
+        assert length >= 0, f"slot {slot} is in state {self.slots.header(slot).state}"
+        outcome, self.timings = read_result(self.slots.data(slot), Shape(2, 2), length, ToyResult)
+        assert self.slots.release(slot, generation)
+        return outcome
+
+    def hints(self):
+        """What the worker's ring holds."""
+        found = []
+        while (hint := self.to_worker.pop()) is not None:
+            found.append(hint)
+        return found
+
+    def count(self, name):
+        return self.lane.counters[self.table.counters[name]]
+
+
+@pytest.fixture
+def make(tmp_path, no_leaks, caplog):
+    worlds = []
+
+    def build(**options):
+        worlds.append(World(tmp_path, **options))
+        return worlds[-1]
+
+    yield build
+    caplog.get_records("call").clear()  # tracebacks hold views of the segment
+    gc.collect()
+    for world in worlds:
+        world.close()
+
+
+@pytest.fixture
+def world(make):
+    return make()
+
+
+# --- the plain path
+
+
+def test_an_item_is_answered_into_its_slot_with_hint_and_timings(world):
+    claim = world.send(values=(1, 2, 3))
+    world.turns()
+    assert world.hints() == [claim]
+    assert world.answer(claim) == ToyResult([2, 4, 6])
+    assert set(world.timings.stages) == {"queue", "steps", "det"}
+    assert all(value >= 0 for value in world.timings.stages.values())
+    assert world.count("device_items") == 1
+    assert world.slots.count(FREE) == world.segment.slots
+
+
+def test_a_sleeping_worker_is_woken_and_a_busy_one_is_not(world):
+    world.send()
+    world.turns()
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(world.worker_event)
+    world.segment.worker(0).prepare_sleep()
+    world.send()
+    world.turns()
+    assert os.eventfd_read(world.worker_event) == 1
+
+
+def test_every_round_of_an_item_is_run(world):
+    claim = world.send(values=(1, 3), rounds=3)
+    world.turns()
+    assert world.answer(claim).doubles == [8, 24]
+
+
+def test_an_item_without_calls_is_answered(world):
+    claim = world.send(values=())
+    world.turns()
+    assert world.answer(claim).doubles == []
+    assert world.stage.log == []
+
+
+# --- claiming
+
+
+def test_it_claims_no_more_than_its_window(world):
+    claims = [world.send() for _ in range(5)]
+    states = []
+    world.stage.before_run = lambda inputs: states.append(world.slots.count(CLAIMED))
+    world.turns()
+    assert max(states) == 2
+    assert [world.answer(claim).doubles for claim in claims] == [[2]] * 5
+
+
+def test_earliest_deadline_first(world):
+    for index, deadline in enumerate((50, 20, 40, 30)):
+        world.send(values=(index,), key=str(index), deadline_s=deadline)
+    world.turns()
+    assert [inputs[0] for _, inputs in world.stage.log] == [1, 3, 2, 0]
+
+
+def test_a_withdrawn_item_is_skipped(world):
+    claim, other = world.send(), world.send(values=(7,))
+    assert world.slots.withdraw(*claim)
+    world.turns()
+    assert world.answer(other).doubles == [14]
+    assert world.count("device_items") == 1
+
+
+def test_a_hint_of_an_older_generation_is_skipped(world):
+    claim = world.send()
+    world.slots.withdraw(*claim)
+    again = world.send(values=(5,))
+    assert again == (claim[0], claim[1] + 1)
+    world.turns()
+    assert world.answer(again).doubles == [10]
+
+
+def test_an_idle_device_takes_what_waits_for_another(world):
+    claim = world.send(device=1)
+    world.turns()
+    assert world.answer(claim).doubles == [2]
+    assert world.count("device_stolen") == 1
+
+
+def test_a_busy_device_leaves_others_their_items(world):
+    first, other = world.send(rounds=2), world.send(device=1)
+    world.loop.turn()
+    assert world.slots.header(other[0]).state == READY
+    world.turns()
+    assert world.answer(first).doubles == [4]
+
+
+def test_after_a_death_it_scans_for_lost_hints(world):
+    claim = world.send(hint=False)
+    world.segment.bump_scan_epoch()
+    assert world.intake.has_news()
+    world.turns()
+    assert world.answer(claim).doubles == [2]
+    assert world.count("device_rescued") == 1
+
+
+# --- batches
+
+
+def test_calls_of_several_items_share_a_run(world):
+    claims = [world.send(values=(1, 2)), world.send(values=(3,))]
+    world.turns()
+    assert [inputs for _, inputs in world.stage.log] == [[1, 2, 3]]
+    assert [world.answer(claim).doubles for claim in claims] == [[2, 4], [6]]
+
+
+def test_batches_hold_one_key_and_at_most_max_batch(world):
+    world.send(values=tuple(range(6)), key="a", deadline_s=10)
+    world.send(values=(9,), key="b", deadline_s=20)
+    world.turns()
+    assert [inputs for _, inputs in world.stage.log] == [[0, 1, 2, 3], [4, 5], [9]]
+
+
+def test_a_finished_item_does_not_wait_for_its_neighbour(world):
+    quick, long = world.send(deadline_s=10), world.send(rounds=3, deadline_s=20)
+    world.loop.turn()
+    assert world.slots.header(quick[0]).state == DONE
+    assert world.slots.header(long[0]).state == CLAIMED
+    world.turns()
+
+
+def test_where_batches_pay_it_waits_for_what_is_being_decoded(make):
+    world = make(batches_pay=True)
+    world.slots.take(0, 10)  # a worker writes
+    claim = world.send()
+    until = world.loop.turn()
+    assert until is not None and 0 < until - monotonic_ns() <= 5_000_000
+    wait_for(lambda: world.loop.turn() is None)
+    assert world.answer(claim).doubles == [2]
+
+
+# --- faults stay with their item
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind", "message"),
+    [
+        pytest.param("steps", ServeError, "Internal server error", id="bug in the steps"),
+        pytest.param("refuse", BadRequest, "no such page", id="refused by the steps"),
+        pytest.param("item", ServeError, "Internal server error", id="stage fails this input"),
+        pytest.param("engine", EngineError, "the engine refused", id="engine fails this input"),
+        pytest.param("batch", ServeError, "Internal server error", id="stage raises"),
+        pytest.param("none", ServeError, "Internal server error", id="no result"),
+        pytest.param("pack", ServeError, "Internal server error", id="result cannot be packed"),
+        pytest.param("big", ServeError, "Internal server error", id="result too large"),
+    ],
+)
+def test_a_fault_answers_its_item_alone(world, trouble, kind, message):
+    bad, good = world.send(trouble=trouble), world.send(values=(4,))
+    world.turns()
+    fault = world.answer(bad)
+    assert type(fault) is kind and fault.message == message
+    assert world.answer(good).doubles == [8]
+    assert world.lane.stage_start_ns == 0
+
+
+def test_the_log_has_the_traceback_under_the_request(world, caplog):
+    world.send(trouble="steps")
+    world.turns()
+    (record,) = [entry for entry in caplog.records if entry.exc_info]
+    assert "ZeroDivisionError" in caplog.text
+    assert record.log_id == f"{0xABC:016x}"
+
+
+def test_steps_may_catch_a_failed_call(world):
+    claim = world.send(trouble="catch")
+    world.turns()
+    assert world.answer(claim).doubles == [-1]
+
+
+def test_an_overflow_is_counted(world):
+    world.send(trouble="big")
+    world.turns()
+    assert world.count("device_result_overflow") == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(b"\xc1\xc1\xc1", id="no msgpack"),
+        pytest.param(msgspec.msgpack.encode([9, 0, 0, {}, {}]), id="unknown pipeline"),
+    ],
+)
+def test_a_damaged_request_record_is_answered(world, record):
+    claim = world.send(record=record)
+    world.turns()
+    header = world.slots.header(claim[0])
+    assert header.state == DONE
+    assert world.count("device_failed_items") == 1
+
+
+# --- deadlines, clients, workers
+
+
+def test_an_expired_item_is_not_started(world):
+    claim = world.send(deadline_s=-0.001)
+    world.turns()
+    assert isinstance(world.answer(claim), DeadlinePassed)
+    assert world.pipeline.started == [] and world.count("device_expired") == 1
+
+
+def test_a_deadline_is_checked_before_each_stage(world):
+    claim = world.send(rounds=5, deadline_s=0.2)
+    world.loop.turn()
+    wait_for(lambda: monotonic_ns() > world.slots.header(claim[0]).deadline_ns)
+    world.turns()
+    assert isinstance(world.answer(claim), DeadlinePassed)
+    assert len(world.stage.log) == 1
+
+
+def test_an_abandoned_item_is_dropped_before_its_next_stage(world):
+    claim = world.send(rounds=5)
+    world.loop.turn()
+    world.slots.abandon(*claim)
+    world.turns()
+    assert isinstance(world.answer(claim), DeadlinePassed)
+    assert len(world.stage.log) == 1 and world.count("device_abandoned") == 1
+
+
+def test_an_item_of_a_dead_worker_is_freed(world):
+    slot, generation = world.send(rounds=5)
+    world.loop.turn()
+    world.slots.reap_worker(0, world.segment.worker(0).epoch)
+    world.turns()
+    header = world.slots.header(slot)
+    assert (header.state, header.generation) == (FREE, generation + 1)
+    assert world.hints() == []
+
+
+def test_a_late_result_never_touches_a_slot_that_was_taken_away(world):
+    slot, generation = claim = world.send()
+    world.stage.before_run = lambda inputs: world.slots.reap_device(world.lane.epoch)
+    world.loop.turn()
+    header = world.slots.header(slot)
+    assert header.state == READY and header.generation == generation
+    assert world.count("device_lost_claims") == 1
+    world.stage.before_run = lambda inputs: None
+    world.lane.incarnate(os.getpid(), next(world.epochs))
+    world.segment.bump_scan_epoch()
+    world.turns()
+    assert world.answer(claim).doubles == [2]
+
+
+# --- suspicion
+
+
+def die(world, *claims):
+    """Another device claims these and crashes."""
+    lane = world.segment.device(1)
+    lane.incarnate(os.getpid(), next(world.epochs))
+    for slot, generation in claims:
+        assert world.slots.claim(slot, generation, lane.epoch)
+    world.slots.reap_device(lane.epoch)
+    world.segment.bump_scan_epoch()
+
+
+def test_suspects_run_alone(world):
+    claims = [world.send(values=(index,), hint=False) for index in range(3)]
+    die(world, *claims)
+    alone = []
+    world.stage.before_run = lambda inputs: alone.append(world.slots.count(CLAIMED))
+    world.turns()
+    assert alone == [1, 1, 1]
+    assert [world.answer(claim).doubles for claim in claims] == [[0], [2], [4]]
+
+
+def test_a_suspect_waits_for_the_work_that_is_under_way_and_nothing_overtakes_it(world):
+    innocent = world.send(rounds=2, deadline_s=10)
+    suspect = world.send(values=(2,), hint=False, deadline_s=20)
+    world.loop.turn()
+    die(world, suspect)
+    later = world.send(values=(3,), deadline_s=30)
+    together = []
+    world.stage.before_run = lambda inputs: together.append([value for _, value in inputs])
+    world.turns()
+    assert together == [[2], [2], [3]]
+    assert [world.answer(claim).doubles for claim in (innocent, suspect, later)] == [[4], [4], [6]]
+
+
+def test_poison_is_refused_without_running(world):
+    claim = world.send(hint=False)
+    die(world, claim)
+    die(world, claim)
+    world.turns()
+    assert isinstance(world.answer(claim), Poisoned)
+    assert world.stage.log == [] and world.count("device_refused_poison") == 1
+
+
+def test_four_attempts_are_enough(world):
+    claims = [world.send(hint=False), world.send(hint=False)]
+    for _ in range(4):
+        die(world, *claims)
+    world.turns()
+    assert [type(world.answer(claim)) for claim in claims] == [Overloaded, Overloaded]
+    assert world.stage.log == [] and world.count("device_refused_spent") == 2
+
+
+# --- forms of the engines
+
+
+def engines_used(world):
+    return [engine for engine, _ in world.stage.log]
+
+
+def test_alone_it_uses_all_cores(world):
+    world.send()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, True)]
+    assert world.count("device_all_threads_runs") == 1
+    assert world.stages.engine(world.stage, True) is not world.stages.engine(world.stage, False)
+
+
+def test_it_takes_its_share_while_another_computes(world):
+    world.segment.device(1).stage_begin(1)
+    world.send()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, False)]
+
+
+def test_it_takes_its_share_while_another_has_work_between_two_stages(world):
+    slot, generation = world.send(device=1, hint=False)
+    world.slots.claim(slot, generation, world.segment.device(1).epoch)
+    world.send()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, False)]
+
+
+def test_it_takes_its_share_when_work_waits_that_another_will_take(make):
+    world = make(window=1)
+    world.send(deadline_s=10)
+    world.send(deadline_s=20)
+    world.turns()
+    forms = [world.stages.engine(world.stage, whole) for whole in (False, True)]
+    assert engines_used(world) == forms
+
+
+def test_the_only_device_uses_all_cores_however_much_waits(make):
+    world = make(window=1, lanes=1)
+    world.send()
+    world.send()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, True)] * 2
+
+
+# --- stages and canaries
+
+
+def test_equal_stages_are_built_once_and_share_an_engine_with_other_settings(world):
+    first = world.stages.get(ToyStage, world.model, "fake", offset=1)
+    assert world.stages.get(ToyStage, world.model, "fake", offset=1) is first
+    second = world.stages.get(ToyStage, world.model, "fake", offset=2)
+    assert second is not first
+    world.stages.load()
+    assert world.stages.engine(first, False) is world.stages.engine(second, False)
+
+
+def test_canaries_run_every_form_then_every_pipeline(world):
+    prove([world.pipeline], world.stages, world.loop)
+    share, whole = (world.stages.engine(world.stage, form) for form in (False, True))
+    assert engines_used(world) == [share, whole, share, share]
+    assert world.lane.stage_start_ns == 0
+
+
+def test_a_canary_that_fails_is_raised(world, monkeypatch):
+    monkeypatch.setattr(world.stage, "_one", lambda params, value: EngineError("wrong answer"))
+    with pytest.raises(EngineError, match="wrong answer"):
+        prove([world.pipeline], world.stages, world.loop)
+
+
+# --- cost, liveness, sleep
+
+
+def test_the_supervisor_sees_the_stage_while_it_runs(world):
+    seen = []
+    world.stage.before_run = lambda inputs: seen.append(
+        (world.lane.stage_start_ns, world.lane.stage_expected_ns)
+    )
+    world.send(values=(1, 2))
+    world.turns()
+    assert seen[0][0] > 0 and seen[0][1] == 20_000_000
+    assert world.lane.stage_start_ns == 0
+
+
+def test_cost_scale_follows_what_items_take(world):
+    world.stage.before_run = lambda inputs: time.sleep(0.02)
+    for _ in range(3):
+        world.send(values=(1,), key="slow")  # estimated at 10 ms
+        world.turns()
+    assert 1.1 < world.lane.cost_scale < 3
+    world.stage.before_run = lambda inputs: None
+    for _ in range(60):
+        claim = world.send(key="quick")
+        world.turns()
+        world.answer(claim)
+    assert world.lane.cost_scale < 0.5
+
+
+def run_in_thread(world):
+    thread = threading.Thread(target=world.loop.run)
+    thread.start()
+    return thread
+
+
+def test_a_sleeping_device_is_woken_by_its_eventfd_and_leaves_when_told(world):
+    thread = run_in_thread(world)
+    try:
+        wait_for(lambda: world.lane.sleeping)
+        claim = world.send()
+        os.eventfd_write(world.device_event, 1)
+        wait_for(lambda: world.slots.header(claim[0]).state == DONE)
+        wait_for(lambda: world.lane.sleeping)
+    finally:
+        world.loop.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert world.count("device_missed_wakeups") == 0
+
+
+def test_told_to_leave_it_finishes_what_it_has_and_leaves_the_rest(world):
+    claims = [world.send(values=(i,), rounds=2, deadline_s=10 + i) for i in range(4)]
+    world.loop.turn()
+    world.loop.stop()
+    world.loop.run()
+    states = [world.slots.header(slot).state for slot, _ in claims]
+    assert states == [DONE, DONE, READY, READY]
+
+
+def test_a_lost_wake_up_is_repaired_and_counted(world, monkeypatch):
+    monkeypatch.setattr("server.intake.COARSE_TIMEOUT_MS", 50)
+    thread = run_in_thread(world)
+    try:
+        wait_for(lambda: world.lane.sleeping)
+        claim = world.send()  # and no write to the eventfd
+        wait_for(lambda: world.slots.header(claim[0]).state == DONE)
+    finally:
+        world.loop.stop()
+        thread.join(10)
+    assert world.count("device_missed_wakeups") == 1
+
+
+def test_status_lines(world):
+    world.send(rounds=2)
+    world.loop.turn()
+    assert repr(world.loop) == "<DeviceLoop 1/2 in work, <Intake device-0: 0 waiting>>"
