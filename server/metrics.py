@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 #: Plain counters: name to help text. The part before the first ``_`` tells who writes it.
 COUNTER_HELP = {
     "worker_received_bytes": "Bytes of request bodies read",
-    "worker_refused_queue": "Requests refused because the device queue was full",
-    "worker_refused_memory": "Requests refused because the worker held too many bytes",
+    "worker_refused": "Requests refused because too much was waiting or held",
     "worker_refused_not_ready": "Requests refused because no device could run them",
     "worker_client_gone": "Requests whose client went away before the answer",
     "worker_deadline_passed": "Requests answered 504",
     "worker_documents": "PDF and multi-frame TIFF files rendered",
     "worker_render_failures": "Render children that failed, hung or crashed",
     "worker_pages": "Pages and images handed to devices",
-    "worker_quarantined": "Requests refused because their input is in quarantine",
+    "worker_poisoned": "Requests refused because their input brings processes down",
     "worker_rescued": "Results found by a header scan after a death",
     "worker_missed_wakeups": "Results found by the coarse tick without a wake-up; must stay 0",
     "worker_ring_full": "Hints that did not fit a ring; a scan finds their slots",

@@ -1,0 +1,153 @@
+"""Who may come in: permits against queued device time and held bytes, and deadlines.
+
+What runs a request takes its :class:`Permit`, so no path can skip the door. A full
+server says so before any work is done. One event loop uses an :class:`Admission`; no locks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import TracebackType
+
+from pipelines.core.errors import BadRequest, DeadlinePassed, Overloaded
+from server.config import Limits
+
+_MS = 1_000_000
+
+
+class Admission:
+    """The door of one worker.
+
+    Args:
+        limits: bounds on requests.
+        queued_ms: estimated milliseconds of work before the least loaded device; raises NotReady
+            when no device can run anything.
+        devices: number of devices that share what this worker has not handed over yet.
+        clock_ns: CLOCK_MONOTONIC.
+
+    Attributes:
+        inside: requests that hold a permit.
+        held_bytes: bodies and pixels that they hold.
+        unpublished_ms: device time of their pages that no device has been given yet.
+    """
+
+    def __init__(
+        self, limits: Limits, queued_ms: Callable[[], float], devices: int, clock_ns: Callable[[], int]
+    ) -> None:
+        self._limits, self._queued_ms, self._devices, self._clock_ns = limits, queued_ms, devices, clock_ns
+        self.inside = 0
+        self.held_bytes = 0
+        self.unpublished_ms = 0.0
+
+    def __repr__(self) -> str:
+        held = self.held_bytes >> 20
+        return (
+            f"<Admission: {self.inside} inside, {held} MiB held, {self.unpublished_ms:.0f} ms to hand over>"
+        )
+
+    def admit(self, timeout_ms: int | None = None) -> Permit:
+        """Let a request in, before its body is read.
+
+        Args:
+            timeout_ms: how long the client will wait; it can only lower the server's own limit.
+
+        Raises:
+            NotReady: no device can run anything.
+            Overloaded: more device time is waiting than ``limits.max_queue_ms``.
+        """
+        self.check_queue()
+        allowed = self._limits.request_timeout_ms
+        timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
+        return Permit(self, self._clock_ns() + timeout * _MS)
+
+    def check_queue(self) -> None:
+        """Raise Overloaded (or NotReady) when one more request would wait too long."""
+        queued = self._queued_ms() + self.unpublished_ms / self._devices
+        if queued > self._limits.max_queue_ms:
+            # When the client comes back, half of what waits now has been worked off.
+            raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
+
+    def hold(self, nbytes: int) -> None:
+        """Count bytes in. Raises Overloaded when that is too many now, BadRequest when it always would be."""
+        if nbytes > self._limits.max_decoded_bytes:
+            raise BadRequest(
+                f"The input needs {nbytes} bytes; a worker holds at most {self._limits.max_decoded_bytes}"
+            )
+        if self.held_bytes + nbytes > self._limits.max_decoded_bytes:
+            raise Overloaded
+        self.held_bytes += nbytes
+
+    def now_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return self._clock_ns()
+
+
+class Permit:
+    """One admitted request: its deadline, and its part of what the worker holds.
+
+    A context manager: everything is given back at the end.
+
+    Attributes:
+        deadline_ns: CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, admission: Admission, deadline_ns: int) -> None:
+        self._admission = admission
+        self.deadline_ns = deadline_ns
+        self._bytes = 0
+        self._unpublished_ms = 0.0
+        admission.inside += 1
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.free(self._bytes)
+        self._expect(0.0)
+        self._admission.inside -= 1
+        if not self._admission.inside:
+            self._admission.unpublished_ms = 0.0  # sums of floats leave crumbs
+
+    def hold(self, nbytes: int) -> None:
+        """Count ``nbytes`` of body or pixels. Raises Overloaded or BadRequest."""
+        self._admission.hold(nbytes)
+        self._bytes += nbytes
+
+    def free(self, nbytes: int) -> None:
+        """Give bytes back early."""
+        self._admission.held_bytes -= nbytes
+        self._bytes -= nbytes
+
+    def cost(self, total_ms: float) -> None:
+        """Announce the device time of all pages together, now that it is known; none is handed over yet.
+
+        Looks at the queue again: many requests may have come through the door while this one sent its
+        body. Raises Overloaded.
+        """
+        self._admission.check_queue()
+        self._expect(total_ms)
+
+    def published(self, cost_ms: float) -> None:
+        """A page of this cost is with a device now, and counted there."""
+        self._expect(max(0.0, self._unpublished_ms - cost_ms))
+
+    def check_deadline(self) -> None:
+        """Raise DeadlinePassed when nobody waits any more; called before each piece of work."""
+        if self._admission.now_ns() >= self.deadline_ns:
+            raise DeadlinePassed
+
+    def _expect(self, cost_ms: float) -> None:
+        self._admission.unpublished_ms += cost_ms - self._unpublished_ms
+        self._unpublished_ms = cost_ms
+
+
+def timeout_of(header: str | None) -> int | None:
+    """Milliseconds of ``X-Request-Timeout-Ms``. Raises BadRequest when it is no positive whole number."""
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit() and len(header) <= 12 and int(header) > 0):
+        raise BadRequest("X-Request-Timeout-Ms must be a positive whole number of milliseconds")
+    return int(header)

@@ -1,0 +1,121 @@
+"""One operation's request from body to answer, without HTTP: parse, items, result object, JSON.
+
+``server/routes.py`` owns the socket side; this file does not know Sanic.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from pipelines.core.base import Generation, Reply
+from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
+from server import encode
+from server.admission import Permit
+from server.decode import Endpoint, FileKind, file_bytes, file_kind, forget_file, log_id_of
+from server.items import Ground, Work, run_items
+
+#: Bodies above this are parsed, and results above this are written, off the event loop; either takes
+#: about a millisecond at this size.
+_INLINE_BYTES = 1 << 20
+
+_FAULT_COUNTERS: dict[type[ServeError], str] = {
+    Overloaded: "worker_refused",
+    NotReady: "worker_refused_not_ready",
+    DeadlinePassed: "worker_deadline_passed",
+    Poisoned: "worker_poisoned",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """What is known of one request from its first byte to its log line.
+
+    Attributes:
+        own_id: a UUID; ``request_id`` is its first half, which devices log.
+        log_id: what answers and logs carry: the client's ``logId`` if it sent one.
+        timings: milliseconds per step, in order.
+        generation: of the body, or the server's default until that is known.
+        status: HTTP status of the answer; 499 when the client has gone.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        identity = uuid.uuid4()
+        self.endpoint = endpoint
+        self.started = time.perf_counter()
+        self.own_id = self.log_id = str(identity)
+        self.request_id = identity.int >> 64
+        self.timings: dict[str, float] = {}
+        self.generation: Generation = endpoint.default_generation
+        self.status = 200
+
+    def received(self) -> None:
+        """The body is complete."""
+        self.timings["recv"] = 1000 * (time.perf_counter() - self.started)
+
+    async def run(self, ground: Ground, permit: Permit, body: bytes, font: Callable[[], str]) -> bytes:
+        """From body to answer. Raises ServeError."""
+        started = time.perf_counter()
+        dispatcher = ground.dispatcher
+        if len(body) > _INLINE_BYTES:
+            work, data, kind = await dispatcher.in_thread([], self._parse, ground, permit, body)
+        else:
+            work, data, kind = self._parse(ground, permit, body)
+        self.timings["decode"] = 1000 * (time.perf_counter() - started)
+        try:
+            await run_items(ground, work, data, kind)
+            if work.visualize or work.result_bytes > _INLINE_BYTES:
+                return await dispatcher.in_thread(work.leases, self._answer, work, font)
+            return self._answer(work, font)
+        finally:
+            for lease in work.leases:
+                lease.close()
+
+    def _parse(self, ground: Ground, permit: Permit, body: bytes) -> tuple[Work, bytes, FileKind]:
+        """Type the body and take the file out of it. Any thread."""
+        endpoint = self.endpoint
+        fields = endpoint.open(body, ground.limits.max_json_depth)
+        self.generation = endpoint.generation_of(fields)
+        if self.generation == "v3":
+            self.log_id = log_id_of(fields) or self.log_id
+        parsed = endpoint.parse(fields)
+        visualize = parsed.form.visualize(parsed.request, endpoint.config)
+        work = Work(endpoint, parsed, permit, self.request_id, visualize, self.timings)
+        if endpoint.operation.input == "none":
+            return work, b"", "blob"
+        source = parsed.form.source(parsed.request)
+        kind = file_kind(endpoint.operation, source)
+        data = file_bytes(source, kind)
+        forget_file(parsed.request, source)
+        return work, data, kind
+
+    def _answer(self, work: Work, font: Callable[[], str]) -> bytes:
+        """Make the result object and write it. Any thread; slots still hold the pixels."""
+        started = time.perf_counter()
+        parsed, config = work.parsed, work.endpoint.config
+        reply = Reply(parsed.request, parsed.params, config, work.pages, work.visualize, work.data_info, font)
+        result = parsed.form.respond(reply)
+        echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
+        answer = encode.success(parsed.form.generation, self.log_id if echoes else self.own_id, result)
+        self.timings["encode"] = 1000 * (time.perf_counter() - started)
+        return answer
+
+    def finish(self, ground: Ground, fault: ServeError | None) -> None:
+        """Count and log a request that has its answer, or whose client has gone.
+
+        Faults of clients and refusals are counted and, at the level of requests,
+        logged for debugging only: a flood of them must cost next to nothing.
+        """
+        seconds = time.perf_counter() - self.started
+        ground.metrics.request(self.endpoint.path, self.status, seconds)
+        counter = _FAULT_COUNTERS.get(type(fault)) if fault is not None else None
+        if counter is not None:
+            ground.metrics.add(counter)
+        level = logging.WARNING if self.status in {500, 504} else logging.DEBUG
+        if _log.isEnabledFor(level):
+            text = "" if fault is None else f" {fault.message}"
+            form, values = "%s %d in %.1f ms (%016x)%s", (self.endpoint.path, self.status, 1000 * seconds)
+            _log.log(level, form, *values, self.request_id, text, extra={"log_id": self.log_id})

@@ -1,0 +1,198 @@
+"""Sizes of images from their first bytes, before anything is decoded or allocated.
+
+Every format that OpenCV reads is recognised; the sizes decide about limits and slots. A header
+may lie: ``server/images.py`` compares with what the decoder really produced.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from pipelines.core.errors import BadRequest
+
+Kind = Literal["jpeg", "png", "webp", "bmp", "gif", "tiff", "other"]
+
+INVALID = "Invalid input file"
+
+_TIFF_STARTS = (b"II\x2a\x00", b"MM\x00\x2a")
+
+#: A real JPEG has a few hundred segments at most (ICC and XMP in 64 KiB parts).
+_MAX_SEGMENTS = 4096
+#: Frames of a TIFF that are counted; a longer or looping chain of directories ends here.
+_MAX_FRAMES = 65_536
+#: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC): ITU T.81, table B.1.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: TEM and RST0..7 have no length field.
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+
+class Header(NamedTuple):
+    """What an image claims about itself.
+
+    Attributes:
+        kind: format; ``other`` is one that only Pillow's reader knows.
+        width, height: pixels as stored, before EXIF orientation.
+        orientation: EXIF 1..8 of a JPEG; other decoders apply theirs themselves.
+        sizes: (width, height) of every frame of a TIFF; else empty.
+        progressive: a JPEG whose coefficients are all kept in memory while decoding.
+    """
+
+    kind: Kind
+    width: int
+    height: int
+    orientation: int = 1
+    sizes: tuple[tuple[int, int], ...] = ()
+    progressive: bool = False
+
+
+def read_header(data: bytes) -> Header:
+    """Recognise ``data`` and read its size. Raises BadRequest when it is no image with a sane header."""
+    try:
+        header = next(reader for start, reader in _READERS if data.startswith(start))(data)
+    except (struct.error, IndexError):
+        raise BadRequest(f"{INVALID}: the image ends inside its header") from None
+    if header.width <= 0 or header.height <= 0:
+        raise BadRequest(f"{INVALID}: the image has no pixels")
+    return header
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether ``data`` starts like a classic TIFF, the only kind whose frames PaddleX reads."""
+    return data.startswith(_TIFF_STARTS)
+
+
+def _png(data: bytes) -> Header:
+    """IHDR is always the first chunk."""
+    return Header("png", *struct.unpack_from(">II", data, 16))
+
+
+def _gif(data: bytes) -> Header:
+    return Header("gif", *struct.unpack_from("<HH", data, 6))
+
+
+def _jpeg(data: bytes) -> Header:
+    """Walk the segments up to the frame header; the first Exif segment gives the orientation."""
+    position, orientation = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        position = data.find(b"\xff", position)
+        if position < 0:
+            break
+        while data[position] == 0xFF:
+            position += 1
+        marker = data[position]
+        position += 1
+        if marker == 0 or marker in _BARE_MARKERS:
+            continue
+        (length,) = struct.unpack_from(">H", data, position)
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            return Header("jpeg", width, height, orientation or 1, (), marker in _PROGRESSIVE)
+        if marker == 0xE1 and not orientation and data[position + 2 : position + 6] == b"Exif":
+            orientation = exif_orientation(data[position + 8 : position + length])
+        position += length
+    raise BadRequest(f"{INVALID}: the JPEG has no frame header")
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Orientation tag (1..8) of IFD0 in an Exif block, the six bytes of its name left out; 1 if none."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, offset)
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == 0x0112:
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def _webp(data: bytes) -> Header:
+    """VP8X canvas, lossless or lossy bitstream header (RFC 9649, sections 2.6, 2.7 and 3.4)."""
+    if data[8:12] != b"WEBP":
+        raise BadRequest(f"{INVALID}: not an image of a known format")
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        low = struct.unpack_from("<HBHB", data, 24)
+        return Header("webp", 1 + low[0] + (low[1] << 16), 1 + low[2] + (low[3] << 16))
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+    width, height = struct.unpack_from("<HH", data, 26)
+    return Header("webp", width & 0x3FFF, height & 0x3FFF)
+
+
+def _bmp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size == 12:
+        return Header("bmp", *struct.unpack_from("<HH", data, 18))
+    width, height = struct.unpack_from("<ii", data, 18)
+    return Header("bmp", width, abs(height))  # a negative height means rows from the top
+
+
+def _tiff(data: bytes) -> Header:
+    """Size of every directory in the chain: tags 256 and 257, SHORT or LONG (TIFF 6.0, section 2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    (offset,) = struct.unpack_from(order + "I", data, 4)
+    sizes: list[tuple[int, int]] = []
+    seen: set[int] = set()
+    while offset and offset not in seen and len(sizes) < _MAX_FRAMES:
+        seen.add(offset)
+        try:
+            size, offset = _tiff_directory(data, order, offset)
+        except struct.error:
+            if not sizes:
+                raise
+            break
+        sizes.append(size)
+    if not sizes:
+        raise BadRequest(f"{INVALID}: the TIFF has no image")
+    return Header("tiff", *sizes[0], sizes=tuple(sizes))
+
+
+def _tiff_directory(data: bytes, order: str, offset: int) -> tuple[tuple[int, int], int]:
+    (count,) = struct.unpack_from(order + "H", data, offset)
+    sides = {256: 0, 257: 0}
+    for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+        tag, type_ = struct.unpack_from(order + "HH", data, entry)
+        if tag in sides:
+            sides[tag] = struct.unpack_from(order + ("H" if type_ == 3 else "I"), data, entry + 8)[0]
+        elif tag > 257:  # entries are in ascending order of their tags
+            break
+    (following,) = struct.unpack_from(order + "I", data, offset + 2 + 12 * count)
+    return (sides[256], sides[257]), following
+
+
+def _other(data: bytes) -> Header:
+    """Rarer formats that OpenCV decodes (JPEG 2000, PNM, Sun raster, BigTIFF): size by Pillow's reader."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - rarely needed, slow to import
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("JPEG2000", "PPM", "SUN", "TIFF")) as image:
+                return Header("other", *image.size)
+    except Image.DecompressionBombError as fault:
+        raise BadRequest(f"{INVALID}: {fault}") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+        raise BadRequest(f"{INVALID}: not an image of a known format") from None
+
+
+#: First bytes to reader; the first that fits reads.
+_READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8", _jpeg),
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"RIFF", _webp),
+    (b"BM", _bmp),
+    ((b"GIF87a", b"GIF89a"), _gif),
+    (_TIFF_STARTS, _tiff),
+    (b"", _other),
+)

@@ -1,0 +1,232 @@
+"""HTTP in and out: one handler for every operation, health, metrics, and every fault in the envelope.
+
+The handler reads top to bottom as the life of a request: door, body, parse, items, answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from sanic import Request, Sanic
+from sanic.exceptions import SanicException
+from sanic.handlers import ErrorHandler
+from sanic.response import HTTPResponse
+
+from pipelines.core.errors import RequestTimeout, ServeError, TooLarge
+from server import encode
+from server.admission import Admission, Permit, timeout_of
+from server.config import Config
+from server.decode import Endpoint, endpoints
+from server.exchange import Exchange
+from server.items import Ground
+from server.metrics import Table, exposition
+from server.readiness import unready
+
+#: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
+#: the answer before the connection closes.
+_LINGER_S = 2.0
+_LINGER_BYTES = 1 << 30
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,128}")
+
+_log = logging.getLogger(__name__)
+
+
+class Routes:
+    """All routes of one worker.
+
+    Args:
+        config: the whole configuration.
+        ground: shared memory, dispatcher, metrics and limits.
+        admission: the door.
+        table: where counters are.
+        font: gives a font for drawing.
+
+    Attributes:
+        draining: finish what is inside, keep no connection.
+    """
+
+    def __init__(
+        self, config: Config, ground: Ground, admission: Admission, table: Table, font: Callable[[], str]
+    ) -> None:
+        self._config, self._ground, self._admission = config, ground, admission
+        self._table, self._font = table, font
+        self._body_timeout_s = ground.limits.body_timeout_ms / 1000
+        self.endpoints = endpoints(config)
+        self.draining = False
+
+    def install(self, app: Sanic[Any, Any]) -> None:
+        """Add everything to ``app``."""
+        app.error_handler = Faults()
+        for number, endpoint in enumerate(self.endpoints.values()):
+            handler = self._handler(endpoint)
+            app.add_route(handler, endpoint.path, methods=["POST"], name=f"operation{number}", stream=True)
+        for path, view in {
+            "/health": self._health,
+            "/health/live": self._live,
+            "/health/ready": self._ready,
+            "/metrics": self._metrics,
+        }.items():
+            app.add_route(view, path, methods=["GET", "HEAD"], name=path.strip("/").replace("/", "_"))
+
+    # --- operations -------------------------------------------------------------------------------
+
+    def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
+        async def operation(request: Request) -> HTTPResponse:
+            return await self._operation(endpoint, request)
+
+        return operation
+
+    async def _operation(self, endpoint: Endpoint, request: Request) -> HTTPResponse:
+        exchange, fault = Exchange(endpoint), None
+        try:
+            with self._admission.admit(timeout_of(request.headers.get("x-request-timeout-ms"))) as permit:
+                body = await self._receive(request, permit)
+                exchange.received()
+                answer = await exchange.run(self._ground, permit, body, self._font)
+            return self._success(exchange, request, answer)
+        except asyncio.CancelledError:
+            exchange.status = 499
+            self._ground.metrics.add("worker_client_gone")
+            raise
+        except ServeError as known:
+            fault, exchange.status = known, known.status
+        except SanicException as theirs:  # the body is not valid HTTP
+            exchange.status = theirs.status_code or 400
+            return _sanic_fault(exchange.log_id, theirs)
+        except Exception:
+            _log.exception("a request failed", extra={"log_id": exchange.log_id})
+            fault = ServeError()
+            exchange.status = fault.status
+        finally:
+            exchange.finish(self._ground, fault)
+        return await self._refuse(exchange, request, fault)
+
+    async def _receive(self, request: Request, permit: Permit) -> bytes:
+        """The body, counted while it streams in. Raises TooLarge, RequestTimeout, Overloaded."""
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._ground.limits.max_body_bytes:
+            raise self._too_large()
+        try:
+            body = await asyncio.wait_for(self._read_body(request, permit), self._body_timeout_s)
+        except asyncio.TimeoutError:
+            raise RequestTimeout from None
+        # With reading paused (Sanic's buffer was full) a client that hangs up would go unnoticed.
+        if request.transport is not None:
+            request.transport.resume_reading()  # type: ignore[attr-defined]
+        self._ground.metrics.add("worker_received_bytes", len(body))
+        return body
+
+    async def _read_body(self, request: Request, permit: Permit) -> bytes:
+        stream, chunks, size = _stream(request), [], 0
+        while (chunk := await stream.read()) is not None:
+            size += len(chunk)
+            if size > self._ground.limits.max_body_bytes:
+                raise self._too_large()
+            permit.hold(len(chunk))
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The request body is larger than {self._ground.limits.max_body_bytes} bytes")
+
+    # --- answers ------------------------------------------------------------------------------------
+
+    def _success(self, exchange: Exchange, request: Request, body: bytes) -> HTTPResponse:
+        headers = {"Server-Timing": encode.server_timing(exchange.timings)}
+        return self._response(exchange, request, body, headers)
+
+    def _response(
+        self, exchange: Exchange, request: Request, body: bytes, headers: dict[str, str]
+    ) -> HTTPResponse:
+        asked = request.headers.get("x-request-id", "")
+        given = exchange.log_id if _HEADER_SAFE.fullmatch(exchange.log_id) else f"{exchange.request_id:016x}"
+        headers["X-Request-Id"] = asked if _HEADER_SAFE.fullmatch(asked) else given
+        if self.draining:
+            _stream(request).keep_alive = False
+        return HTTPResponse(body, exchange.status, headers, content_type="application/json")
+
+    async def _refuse(self, exchange: Exchange, request: Request, fault: ServeError) -> HTTPResponse:
+        body = encode.message(exchange.log_id, fault.status, fault.message)
+        response = self._response(exchange, request, body, encode.fault_headers(fault))
+        if isinstance(fault, (TooLarge, RequestTimeout)):
+            await _answer_and_hang_up(request, response)
+        return response
+
+    # --- health ---------------------------------------------------------------------------------------
+
+    async def _health(self, _request: Request) -> HTTPResponse:
+        return _envelope(200, 0, "Healthy")
+
+    async def _live(self, _request: Request) -> HTTPResponse:
+        return _envelope(200, 0, "Alive")
+
+    async def _ready(self, _request: Request) -> HTTPResponse:
+        reasons = unready(self._ground.segment, self._config)
+        if reasons:
+            return _envelope(503, 503, "Not ready: " + "; ".join(reasons))
+        return _envelope(200, 0, "Ready")
+
+    async def _metrics(self, _request: Request) -> HTTPResponse:
+        page = exposition(self._table, self._ground.segment, self._ground.dispatcher.slots)
+        return HTTPResponse(page, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class Faults(ErrorHandler):
+    """Everything that Sanic itself refuses, in the envelope: none of its own pages ever gets out."""
+
+    def response(self, request: Request, exception: Exception) -> HTTPResponse:
+        """The answer to a request that never reached, or broke, a handler."""
+        log_id = str(uuid.uuid4())
+        if isinstance(exception, SanicException):
+            return _sanic_fault(log_id, exception)
+        if not isinstance(exception, asyncio.CancelledError):
+            _log.error("%s failed", request.path, exc_info=exception, extra={"log_id": log_id})
+        return _envelope(500, 500, ServeError.default, log_id)
+
+
+def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
+    """Status by Sanic, text by HTTP: its own messages name paths."""
+    status = fault.status_code or 500
+    text = {408: RequestTimeout.default, 413: TooLarge.default, 500: ServeError.default}.get(status)
+    response = _envelope(status, status, text or HTTPStatus(status).phrase, log_id)
+    response.headers.update(getattr(fault, "headers", {}) or {})
+    return response
+
+
+def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:
+    body = encode.message(log_id or str(uuid.uuid4()), code, text)
+    return HTTPResponse(body, status, content_type="application/json")
+
+
+def _stream(request: Request) -> Any:
+    """Sanic's HTTP/1 object of this connection, whose base class declares none of what it can do."""
+    return request.stream
+
+
+async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
+    """Send a refusal while the client still sends, then read on for a while before the connection closes.
+
+    Closing with unread data makes the kernel reset the connection, and the
+    client may lose the answer.
+    """
+    stream = _stream(request)
+    stream.keep_alive = False
+    sent: Any = await request.respond(response)
+    await sent.send(end_stream=True)
+
+    async def read_on() -> None:
+        left = _LINGER_BYTES
+        while left > 0 and (chunk := await stream.read()) is not None:
+            left -= len(chunk)
+
+    try:
+        await asyncio.wait_for(read_on(), _LINGER_S)
+    except (asyncio.TimeoutError, SanicException):
+        return

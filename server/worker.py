@@ -1,0 +1,220 @@
+"""One HTTP worker process: attach, build the app, serve until told to leave, finish what is inside.
+
+``python -m server.worker --index I --boot-fd N``, started by the supervisor only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+from sanic import Sanic
+from sanic.http import Stage
+from sanic.server import HttpProtocol
+
+from kernels.segment import READY, monotonic_ns
+from kernels.slots import Slots
+from pipelines.core.errors import ConfigError
+from server.child import Child, enter
+
+if TYPE_CHECKING:
+    from server.config import Config
+    from server.routes import Routes
+
+#: How often the worker looks after itself: liveness, deaths of others, draining.
+_TICK_S = 0.05
+#: Idle connections are closed after this; longer than the 60 s that load balancers commonly keep theirs.
+_KEEP_ALIVE_S = 75
+#: Connections the kernel may hold until they are accepted.
+_BACKLOG = 1024
+#: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
+_FONT_RETRY_S = 600.0
+
+_log = logging.getLogger(__name__)
+
+
+class Protocol(HttpProtocol):
+    """Sanic's, except that a request's header has to be complete in time however slowly it drips in."""
+
+    def data_received(self, data: bytes) -> None:
+        """Sanic restarts the clock with every byte; within a header it must not."""
+        since = self._time
+        super().data_received(data)
+        if self._http is not None and self._http.stage is Stage.REQUEST:
+            self._time = since
+
+
+class Font:
+    """Path of the font for drawing, fetched on first use; a failure is remembered for a while."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        self._path = ""
+        self._fault: ConfigError | None = None
+        self._retry_at = 0.0
+
+    def __call__(self) -> str:
+        """The path. Any thread. Raises ConfigError."""
+        from pipelines.core.models import ModelStore  # noqa: PLC0415 - only when pictures are drawn
+
+        with self._lock:
+            if self._path:
+                return self._path
+            if self._fault is not None and time.monotonic() < self._retry_at:
+                raise self._fault
+            try:
+                self._path = ModelStore(self._cache_dir or None).font()
+            except ConfigError as fault:
+                self._fault, self._retry_at = fault, time.monotonic() + _FONT_RETRY_S
+                raise
+            return self._path
+
+
+class Worker:
+    """The parts of a worker, put together; ``serve`` runs them.
+
+    Args:
+        child: this process's orders, segment and lane.
+    """
+
+    def __init__(self, child: Child) -> None:
+        # Imported here: image libraries read their limits from the environment when they are loaded.
+        import cv2  # noqa: PLC0415
+
+        from server.admission import Admission  # noqa: PLC0415
+        from server.dispatch import Dispatcher  # noqa: PLC0415
+        from server.items import Ground  # noqa: PLC0415
+        from server.metrics import Metrics, Table  # noqa: PLC0415
+        from server.routes import Routes  # noqa: PLC0415
+
+        cv2.setNumThreads(1)  # the pool's threads are the parallelism here
+        boot, segment, lane = child
+        config = boot.config
+        self._config, self._segment, self._lane = config, segment, lane
+        self._socket = socket.socket(fileno=boot.listen_fd)
+        self._threads = ThreadPoolExecutor(_threads(), thread_name_prefix="decode")
+        table = Table.of(config)
+        metrics = Metrics(table, lane.counters)
+        self._dispatcher = Dispatcher(
+            segment,
+            Slots(segment),
+            lane,
+            boot.worker_events[boot.index],
+            boot.device_events,
+            len(config.devices),
+            metrics,
+            self._threads,
+        )
+        self._admission = Admission(
+            config.limits, self._dispatcher.queued_ms, len(config.devices), monotonic_ns
+        )
+        ground = Ground(segment, self._dispatcher, metrics, config.limits)
+        self._routes = Routes(config, ground, self._admission, table, Font(config.cache_dir))
+        self._stop = asyncio.Event()
+
+    async def serve(self) -> int:
+        """Serve until told to leave; returns the exit code: 1 when something was left unfinished."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's Ctrl-C is for the supervisor
+        self._dispatcher.start(loop)
+        app = make_app(self._config, self._routes)
+        server: Any = await app.create_server(
+            sock=self._socket,
+            backlog=_BACKLOG,
+            protocol=Protocol,
+            return_asyncio_server=True,
+            asyncio_server_kwargs={"start_serving": False},
+        )
+        await server.startup()
+        await server.start_serving()
+        ticking = asyncio.create_task(self._tick())
+        gc.collect()
+        gc.freeze()  # modules and routes stay for good: no collection needs to look at them again
+        self._lane.state = READY
+        await self._stop.wait()
+        left = await self._drain(server)
+        ticking.cancel()
+        self._dispatcher.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        return 1 if left else 0
+
+    async def _tick(self) -> None:
+        while True:
+            self._lane.touch()
+            self._dispatcher.tick()
+            if self._segment.draining:
+                self._stop.set()
+            await asyncio.sleep(_TICK_S)
+
+    async def _drain(self, server: Any) -> int:
+        """Stop accepting, answer what is inside, close every connection; returns how many were cut off."""
+        self._routes.draining = True
+        server.close()
+        self._socket.close()
+        give_up = time.monotonic() + self._config.drain_timeout_ms / 1000
+        while server.connections and time.monotonic() < give_up:
+            for connection in list(server.connections):
+                connection.close_if_idle()
+            await asyncio.sleep(_TICK_S)
+        left = len(server.connections)
+        if left:
+            _log.warning("%d connections cut off: not finished in time", left)
+        for connection in list(server.connections):
+            connection.abort()
+        return left
+
+
+def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
+    """The Sanic application: quiet, bounded, and with no page of its own."""
+    limits = config.limits
+    app: Sanic[Any, Any] = Sanic("worker", configure_logging=False, env_prefix=None)
+    app.config.update(
+        {
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,
+            "FALLBACK_ERROR_FORMAT": "json",
+            "KEEP_ALIVE_TIMEOUT": _KEEP_ALIVE_S,
+            "MOTD": False,
+            "REQUEST_MAX_SIZE": limits.max_body_bytes,
+            "REQUEST_TIMEOUT": limits.body_timeout_ms / 1000,
+            # Deadlines are ours: Sanic's own clock must never end a request that we still answer.
+            "RESPONSE_TIMEOUT": 10 * (limits.request_timeout_ms + limits.body_timeout_ms) / 1000,
+        }
+    )
+    routes.install(app)
+    return app
+
+
+def _threads() -> int:
+    """Threads for decoding and drawing; never one, so that a large image does not hold up the small ones."""
+    return max(2, min(8, len(os.sched_getaffinity(0))))
+
+
+def main(argv: list[str]) -> int:
+    """Run a worker; returns the exit code."""
+    child = enter(argv)
+    # OpenCV's own bound on what a lying header can make it allocate; read when the library is loaded.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(child.boot.config.limits.max_pixels)
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(Worker(child).serve())
+    finally:
+        loop.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
