@@ -20,6 +20,7 @@ PROGRAMS = {
     "pdmodel": "inference.pdmodel",
     "pir": "inference.json",
     "ir": "inference.xml",
+    "fake": "fake.json",
 }
 PARAMS = "inference.pdiparams"
 DESCRIPTION = "inference.yml"

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from pipelines.core.base import ModelFiles
+
+
+def nvidia_gpus() -> int:
+    """NVIDIA GPUs that have a device node here; no framework is loaded for it."""
+    return sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*"))
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -56,7 +62,7 @@ class Engine(ABC):
     #: "onnx", "pdmodel", "pir" (PIR ``inference.json``), "ir" (OpenVINO).
     formats: ClassVar[tuple[str, ...]]
 
-    inputs: tuple[TensorSpec, ...]   #: graph order
+    inputs: tuple[TensorSpec, ...]  #: graph order
     outputs: tuple[TensorSpec, ...]  #: graph order
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import EngineError
 
-from .base import Engine, EngineOptions, TensorSpec
+from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -79,13 +78,11 @@ class OnnxRuntimeEngine(Engine):
     @classmethod
     def gpus(cls) -> int:
         """GPUs that the CUDA provider can see; 0 with the CPU build."""
-        if cls.available() is not None:
+        if cls.available() is not None or nvidia_gpus() == 0:
             return 0
         import onnxruntime as ort  # noqa: PLC0415
 
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            return 0
-        return len([p for p in Path("/dev").glob("nvidia*") if p.name[6:].isdigit()])
+        return nvidia_gpus() if "CUDAExecutionProvider" in ort.get_available_providers() else 0
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._files, self._options = files, options

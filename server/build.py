@@ -1,0 +1,126 @@
+"""From options to a :class:`~server.config.Config`: pipeline, models, engines, devices."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from pipelines.core.base import PipelineConfig
+from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
+from pipelines.core.registry import load_engine
+from pipelines.core.yaml_config import PipelineSpec, load
+from server.choose import EngineWish, choose_engine, parse_hpi_config
+from server.config import Config, DeviceConfig, Limits
+from server.cores import Machine, cpu_devices, default_workers, gpu_devices
+
+#: Lanes that the segment can have per kind, one of them spare (kernels/segment.pyi).
+_MAX_DEVICES = 63
+
+
+def build_config(
+    args: argparse.Namespace,
+    store: ModelStore,
+    machine: Machine | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Config:
+    """Everything the server needs to know.
+
+    Args:
+        args: from :func:`server.options.parse`.
+        store: resolves the models, fetching what is missing.
+        machine: what may be used of this computer.
+        notice: takes one line for each option or key that is accepted and has no effect.
+
+    Raises:
+        ConfigError: a wrong name, file, key or value; one line.
+    """
+    machine = machine or Machine()
+    device = _check_device(args.device)
+    wish = EngineWish(
+        args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
+    )
+    spec = load(args.pipeline)
+    for line in _notices(args, spec):
+        if notice:
+            notice(line)
+    models = {role: store.resolve(choice.name, choice.directory) for role, choice in spec.models.items()}
+    engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
+    pipeline = PipelineConfig(
+        name=spec.name,
+        title=spec.title,
+        generation=spec.generation,
+        options=spec.options,
+        models=models,
+        engines=engines,
+        serving=spec.serving,
+        padding=args.padding,
+    )
+    cores = machine.cores()
+    limits = {field.name: getattr(args, field.name) for field in msgspec.structs.fields(Limits)}
+    return Config(
+        pipelines=(pipeline,),
+        devices=_devices(device, engines.values(), machine),
+        workers=args.workers or default_workers(cores),
+        host=args.host,
+        port=args.port,
+        api_generation=args.api_generation,
+        precision=args.precision,
+        cache_dir=str(store.root),
+        log_format=args.log_format,
+        log_level=args.log_level,
+        limits=Limits(**limits),
+    )
+
+
+def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:
+    lines = []
+    if args.serial_number is not None or args.update_license:
+        lines.append("--serial_number and --update_license are accepted; no licence is needed here")
+    if args.engine and args.use_hpip:
+        lines.append("--use_hpip has no effect beside --engine, as in PaddleX")
+    return lines + [f"{key} has no effect here" for key in spec.ignored]
+
+
+def _check_device(text: str | None) -> tuple[str, tuple[int, ...]]:
+    """``(kind, numbers)``; kind is empty for the default. Raises ConfigError."""
+    if text is None:
+        return "", ()
+    kind, _, rest = text.partition(":")
+    numbers = rest.split(",") if rest else []
+    fine = all(number.isdecimal() for number in numbers) and (bool(rest) or ":" not in text)
+    if kind not in {"cpu", "gpu"} or not fine:
+        raise ConfigError(f"unknown device {text!r}; write cpu, cpu:N, gpu or gpu:I,J")
+    found = tuple(int(number) for number in numbers)
+    if kind == "cpu" and (len(found) > 1 or (found and not 1 <= found[0] <= _MAX_DEVICES)):
+        raise ConfigError(f"device {text!r}: cpu:N makes N shares of the cores, 1 to {_MAX_DEVICES}")
+    if len(set(found)) != len(found):
+        raise ConfigError(f"device {text!r} names a GPU twice")
+    return kind, found
+
+
+def _devices(
+    device: tuple[str, tuple[int, ...]], engines: Iterable[str], machine: Machine
+) -> tuple[DeviceConfig, ...]:
+    kind, numbers = device
+    if kind != "cpu":
+        usable = _usable_gpus(set(engines))
+        if isinstance(usable, int):
+            missing = [number for number in numbers if number >= usable]
+            if missing:
+                raise ConfigError(f"there is no GPU {missing[0]}: {usable} can be used")
+            return gpu_devices(numbers or tuple(range(usable)))
+        if kind == "gpu":
+            raise ConfigError(f"no GPU can be used: {usable}")
+    return cpu_devices(machine.cores(), machine.memory_bytes(), numbers[0] if numbers else None)
+
+
+def _usable_gpus(engines: set[str]) -> int | str:
+    """How many GPUs all of these engines can use, or why none."""
+    counts = {name: load_engine(name).gpus() for name in sorted(engines)}
+    blind = [name for name, count in counts.items() if count == 0]
+    if blind:
+        return f"engine {', '.join(blind)} sees none here"
+    return min(counts.values())

@@ -1,0 +1,115 @@
+"""Which engine runs which model, and why not another. PaddleX's words for engines are understood."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from pipelines.core.base import ModelFiles
+from pipelines.core.errors import ConfigError
+from pipelines.core.registry import engine_names, load_engine
+from pipelines.core.yaml_config import ModelChoice
+
+HPIP_EXTRA = "python -m pip install 'paddle-pipeline-server[hpip]'"
+#: Tried in this order when nobody asks for an engine.
+AUTOMATIC = ("paddle", "onnxruntime", "openvino")
+#: PaddleX 3.x's ``--engine`` values to ours; ``hpi`` is high-performance inference.
+ALIASES = {"paddle_static": "paddle", "hpi": "openvino"}
+#: PaddleX's values that name something else than an engine for exported models.
+REFUSED = {
+    "paddle_dynamic": "it needs the training code of a model; use paddle",
+    "flexible": "it needs the training code of a model; use paddle",
+    "transformers": "it runs safetensors models; use paddle, onnxruntime or openvino",
+    "genai_client": "it is a client of another server",
+}
+#: Keys of PaddleX 3.x's ``hpi_config``; only ``backend`` has an effect here.
+HPI_KEYS = (
+    "auto_config", "backend", "backend_config", "hpi_info", "auto_paddle2onnx", "device_type", "device_id",
+)  # fmt: skip
+
+
+class EngineWish(msgspec.Struct, frozen=True):
+    """What the command line or a YAML says about engines; None where it says nothing."""
+
+    engine: str | None = None
+    use_hpip: bool | None = None
+    hpi_config: dict[str, Any] | None = None
+
+
+def engine_name(value: str) -> str:
+    """One of our engines from PaddleX's name or ours. Raises ConfigError."""
+    if value in REFUSED:
+        raise ConfigError(f"engine {value} cannot be used: {REFUSED[value]}")
+    name = ALIASES.get(value, value)
+    if name not in engine_names():
+        known = sorted({*ALIASES, *engine_names()} - {"fake"})
+        raise ConfigError(f"unknown engine {value!r}; known: {', '.join(known)}")
+    return name
+
+
+def parse_hpi_config(text: str) -> dict[str, Any]:
+    """``--hpi_config``: a Python dictionary, as PaddleX 3.x takes it. Raises ConfigError."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ConfigError(
+            "--hpi_config must be a Python dictionary such as {'backend': 'openvino'}"
+        ) from error
+    if not isinstance(value, dict):
+        raise ConfigError("--hpi_config must be a Python dictionary such as {'backend': 'openvino'}")
+    return value
+
+
+def _hpip_engine(config: Mapping[str, Any] | None) -> str:
+    """The engine of high-performance inference: its ``backend``, else OpenVINO. Raises ConfigError."""
+    for key in config or {}:
+        if key not in HPI_KEYS:
+            raise ConfigError(f"unknown key hpi_config.{key}; known: {', '.join(HPI_KEYS)}")
+    backend = (config or {}).get("backend")
+    name = engine_name(str(backend)) if backend is not None else "openvino"
+    if name == "openvino" and load_engine(name).available() is not None:
+        raise ConfigError(f"--use_hpip needs OpenVINO, which is not installed: {HPIP_EXTRA}")
+    return name
+
+
+def _wished(asked: EngineWish, choice: ModelChoice) -> str | None:
+    """The engine asked for: command line before YAML, ``engine`` before ``use_hpip``."""
+    for wish in (asked, choice):
+        if wish.engine:
+            return engine_name(wish.engine)
+        if wish.use_hpip:
+            return _hpip_engine(wish.hpi_config or choice.hpi_config)
+        if wish.use_hpip is False:
+            return None
+    return None
+
+
+def _objection(name: str, model: ModelFiles) -> str | None:
+    """Why engine ``name`` cannot run ``model`` here, or None."""
+    cls = load_engine(name)
+    if not set(cls.formats) & model.files.keys():
+        has = ", ".join(sorted(model.files.keys() - {"params"}))
+        return f"it runs {' or '.join(cls.formats)}, the model has {has}"
+    return cls.available()
+
+
+def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> str:
+    """Name of the engine for ``model``.
+
+    Raises:
+        ConfigError: the engine asked for cannot run it, or none can; says why.
+    """
+    wished = _wished(asked, choice)
+    if wished is not None:
+        if (reason := _objection(wished, model)) is not None:
+            raise ConfigError(f"{model.name} cannot run on engine {wished}: {reason}")
+        return wished
+    reasons = []
+    for name in (name for name in AUTOMATIC if name in engine_names()):
+        if (reason := _objection(name, model)) is None:
+            return name
+        reasons.append(f"{name}: {reason}")
+    raise ConfigError(f"no engine can run {model.name} ({'; '.join(reasons)})")

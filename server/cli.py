@@ -1,0 +1,133 @@
+"""``python -m server``: options, models, socket, plan, then the supervisor.
+
+Whatever is wrong with the command line, a file or the machine is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from pipelines.core.cards import card_names
+from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
+from pipelines.core.registry import engine_names, load_engine, load_pipeline, pipeline_modules
+from server.build import build_config
+from server.config import Config
+from server.options import PROG, make_models_parser, parse
+from server.plan import plan
+
+#: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
+_BACKLOG = 4096
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line ``argv`` (without the program's name); returns the exit code."""
+    try:
+        if argv and argv[0] == "models":
+            return _models(argv[1:])
+        if list(argv) == ["list"]:
+            return _list()
+        return _serve(argv)
+    except ConfigError as error:
+        sys.stderr.write(f"{PROG}: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _serve(argv: Sequence[str]) -> int:
+    config, listen = _prepare(parse(argv))
+    from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
+
+    return serve(config, listen)
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Config, socket.socket]:
+    """Everything up to the first process: the port first, because models may take minutes to fetch."""
+    listen = bind(args.host, args.port)
+    try:
+        config = build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+        # From here on the port is really ours; what connects waits for the first worker.
+        listen.listen(_BACKLOG)
+    except OSError as error:
+        listen.close()
+        where = f" ({error.filename})" if error.filename else ""
+        raise ConfigError(f"{error.strerror or error}{where}") from error
+    except BaseException:
+        listen.close()
+        raise
+    sys.stdout.write(plan(config, url(listen, args.host)) + "\n")
+    sys.stdout.flush()
+    return config, listen
+
+
+def _notice(line: str) -> None:
+    sys.stderr.write(f"{PROG}: {line}\n")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound TCP socket. Raises ConfigError when the address is taken, not ours, or none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host!r}: no such address") from error
+    family, _, protocol, _, address = found[0]
+    listen = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        listen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listen.bind(address)
+    except OSError as error:
+        listen.close()
+        reason = "the port is taken" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
+    return listen
+
+
+def url(listen: socket.socket, host: str) -> str:
+    """``http://host:port`` of a bound socket."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listen.getsockname()[1]}"
+
+
+def _list() -> int:
+    out = sys.stdout
+    for module in pipeline_modules():
+        cls = load_pipeline(module)
+        routes = ", ".join(operation.path for operation in cls.operations)
+        out.write(f"{cls.names[0]}  {routes}\n")
+        for role, spec in cls.roles.items():
+            out.write(f"  {role:<24} {spec.default or 'not loaded by default'}\n")
+    for name in (name for name in engine_names() if name != "fake"):
+        cls_engine = load_engine(name)
+        out.write(
+            f"engine {name:<12} {', '.join(cls_engine.formats):<22} {cls_engine.available() or 'ready'}\n"
+        )
+    return 0
+
+
+def _models(argv: Sequence[str]) -> int:
+    args = make_models_parser().parse_args(argv)
+    store = ModelStore(args.cache_dir, sys.stderr)
+    if args.names and args.action != "fetch":
+        raise ConfigError(f"models {args.action} takes no names")
+    if args.action == "fetch":
+        for name in args.names or card_names():
+            model = store.resolve(name)
+            sys.stdout.write(f"{model.name:<26} {model.directory}\n")
+        if not args.names:
+            sys.stdout.write(f"{'font':<26} {store.font()}\n")
+        return 0
+    bad = False
+    for listed in store.list() if args.action == "list" else store.verify():
+        bad = bad or listed.state.startswith("changed")
+        sys.stdout.write(f"{listed.name:<26} {listed.task:<22} {listed.state:<12} {listed.origin}\n")
+    return 2 if bad else 0

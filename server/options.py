@@ -1,0 +1,200 @@
+"""The command line: what it takes, and the text of ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from server.config import Config, Limits
+
+PROG = "python -m server"
+
+#: Help of each limit; a test holds this table equal to the fields of ``Limits``.
+LIMIT_HELP = {
+    "max_body_bytes": "largest HTTP body, counted while it streams in; 256M holds the base64 of a 190 MB file",
+    "max_pixels": "largest image or page, width x height, from its header (PaddleX's own cap)",
+    "max_pages": "most pages of one document; PaddleX drops all but 10 unless its YAML says otherwise",
+    "max_json_depth": "deepest nesting of the body",
+    "body_timeout_ms": "time a client has to send its whole request",
+    "request_timeout_ms": "deadline of a request; a client may lower it with X-Request-Timeout-Ms",
+    "document_slots": "pages of one document that are in flight together",
+    "max_queue_ms": "estimated device time that may wait per device before requests get 503",
+    "max_decoded_bytes": "decoded pixels that one worker holds at once",
+    "truncated_images": "images cut short: refuse with 422, or read what could be decoded, as PaddleX",
+    "render_timeout_ms": "wall time of the child that renders one PDF or TIFF",
+    "render_memory_bytes": "address space of that child",
+}
+
+EPILOG = """\
+devices:
+  cpu        one process per core up to 8 cores, wider shares above; each also holds its models in an
+             all-core form, used while no other device computes
+  cpu:N      N processes that share the cores
+  gpu        all GPUs, one process each       gpu:0,1    these GPUs
+
+other commands:
+  python -m server list                         pipelines, their routes and default models; engines
+  python -m server models [list]                models by name, and which are on disk
+  python -m server models fetch [NAME ...]      fetch models (all with a card) without serving
+  python -m server models verify                read every model file again and compare SHA-256
+
+examples:
+  python -m server --pipeline OCR
+  python -m server --pipeline OCR --use_hpip --port 9000
+  python -m server --pipeline ./my_ocr.yaml --device cpu:2 --request_timeout_ms 20000
+"""
+
+_UNITS = {"k": 10, "ki": 10, "m": 20, "mi": 20, "g": 30, "gi": 30}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        sys.stderr.write(f"{PROG}: {message} (--help lists the options)\n")
+        raise SystemExit(2)
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Reads an integer of ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < low or (high is not None and value > high):
+            bounds = f"{low} to {high}" if high is not None else f"at least {low}"
+            raise argparse.ArgumentTypeError(f"{value} is out of range, {bounds}")
+        return value
+
+    return read
+
+
+def read_bytes(text: str) -> int:
+    """Bytes, with an optional unit: ``1048576``, ``1024k``, ``1MiB``, ``2G`` (powers of 1024)."""
+    digits = text.strip().lower().removesuffix("b")
+    number = digits.rstrip("kmgi")
+    shift = _UNITS.get(digits[len(number) :], 0 if digits == number else -1)
+    if not number.isdecimal() or shift < 0 or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write bytes, or 64k, 256M, 2G")
+    return int(number) << shift
+
+
+def public(name: str, value: Any) -> str:
+    """A limit's value as it may be typed again: ``256M`` for 268435456 bytes."""
+    if name.endswith("_bytes") and value % (1 << 20) == 0:
+        return f"{value >> 20}M"
+    return str(value)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    for field in msgspec.structs.fields(Limits):
+        text = f"{LIMIT_HELP[field.name]} (default: {public(field.name, field.default)})"
+        settings: dict[str, Any] = {"default": field.default, "help": text}
+        if isinstance(field.default, str):
+            settings["choices"] = ("reject", "accept")
+        elif field.name.endswith("_bytes"):
+            settings |= {"type": read_bytes, "metavar": "BYTES"}
+        else:
+            unit = "MS" if field.name.endswith("_ms") else "N"
+            settings |= {"type": _whole(1), "metavar": unit}
+        group.add_argument(f"--{field.name}", **settings)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of ``python -m server --pipeline …``."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Config)}
+    parser = Parser(
+        prog=PROG,
+        usage=f"{PROG} --pipeline NAME_OR_YAML [options]",
+        description="Serves a PaddleX pipeline over HTTP: same routes, fields and answers.",
+        epilog=EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=100
+        ),
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what is served")
+    what.add_argument(
+        "--pipeline", required=True, metavar="NAME_OR_YAML",
+        help="a pipeline by PaddleX's name (OCR), or a pipeline YAML of either PaddleX generation",
+    )  # fmt: skip
+    what.add_argument(
+        "--api_generation", choices=("v3", "2024"), default=defaults["api_generation"],
+        help="which PaddleX API answers a body that is valid in both (default: v3)",
+    )  # fmt: skip
+    what.add_argument(
+        "--padding", choices=("exact", "tight"), default="tight",
+        help="text lines padded as PaddleX does, or no further than each needs (default: tight)",
+    )  # fmt: skip
+    what.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # paddlex --serve
+    _add_network(parser, defaults)
+    _add_computing(parser, defaults)
+    _add_limits(parser)
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    network = parser.add_argument_group("network and logs")
+    network.add_argument("--host", default=defaults["host"], help="address to listen on (default: 0.0.0.0)")
+    network.add_argument(
+        "--port", type=_whole(0, 65535), default=defaults["port"], metavar="N",
+        help="port to listen on, 0 for any free one (default: 8080)",
+    )  # fmt: skip
+    network.add_argument(
+        "--workers", type=_whole(1, 63), metavar="N",
+        help="HTTP processes (default: 1 up to 4 cores, else cores / 8 and at least 2)",
+    )  # fmt: skip
+    network.add_argument("--log_format", choices=("text", "json"), default=defaults["log_format"])
+    network.add_argument(
+        "--log_level", choices=("debug", "info", "warning", "error"), default=defaults["log_level"],
+        help="(default: info)",
+    )  # fmt: skip
+
+
+def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    computing = parser.add_argument_group("computing")
+    computing.add_argument("--device", help="cpu, cpu:N, gpu or gpu:I,J (default: gpu if usable, else cpu)")
+    computing.add_argument(
+        "--engine", metavar="NAME",
+        help="paddle, onnxruntime or openvino, or PaddleX's paddle_static and hpi (default: paddle for "
+        "Paddle files where it is installed, else onnxruntime)",
+    )  # fmt: skip
+    computing.add_argument(
+        "--use_hpip", action="store_true", default=None, help="high-performance inference: OpenVINO on CPU"
+    )
+    computing.add_argument("--hpi_config", metavar="DICT", help="as PaddleX; 'backend' chooses the engine")
+    computing.add_argument(
+        "--precision", choices=("f32", "bf16", "fp16", "auto"), default=defaults["precision"],
+        help="what an engine may compute in; less than f32 is faster where the CPU has it and can "
+        "change results (default: f32)",
+    )  # fmt: skip
+    computing.add_argument(
+        "--cache_dir", metavar="DIR",
+        help="models and compiled artefacts (default: $XDG_CACHE_HOME/paddle-pipeline-server)",
+    )  # fmt: skip
+    computing.add_argument("--serial_number", metavar="X", help="accepted; no licence is needed")
+    computing.add_argument("--update_license", action="store_true", help="accepted; no licence is needed")
+
+
+def make_models_parser() -> argparse.ArgumentParser:
+    """The parser of ``python -m server models …``."""
+    parser = Parser(
+        prog=f"{PROG} models", description="Lists, fetches and verifies models.", allow_abbrev=False
+    )
+    parser.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models to fetch (default: all with a card)")
+    parser.add_argument("--cache_dir", metavar="DIR", help="as when serving")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Options for serving. Prints one line and exits with 2 when they are wrong."""
+    return make_parser().parse_args(argv)
