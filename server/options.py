@@ -15,7 +15,7 @@ PROG = "python -m server"
 
 #: Help of each limit; a test holds this table equal to the fields of ``Limits``.
 LIMIT_HELP = {
-    "max_body_bytes": "largest HTTP body, counted while it streams in; 256M holds the base64 of a 190 MB file",
+    "max_body_bytes": "largest HTTP body, counted while it streams in; 256M holds the base64 of 190 MB",
     "max_pixels": "largest image or page, width x height, from its header (PaddleX's own cap)",
     "max_pages": "most pages of one document; PaddleX drops all but 10 unless its YAML says otherwise",
     "max_json_depth": "deepest nesting of the body",
@@ -49,6 +49,13 @@ examples:
 """
 
 _UNITS = {"k": 10, "ki": 10, "m": 20, "mi": 20, "g": 30, "gi": 30}
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wide enough that an option and its help share a line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,9 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage=f"{PROG} --pipeline NAME_OR_YAML [options]",
         description="Serves a PaddleX pipeline over HTTP: same routes, fields and answers.",
         epilog=EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=30, width=100
-        ),
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what is served")

@@ -192,6 +192,8 @@ class ModelStore:
         except NotFoundError as error:
             shutil.rmtree(part)
             raise ConfigError(f"unknown model {name!r}{_did_you_mean(name)} ({error})") from error
+        except ConfigError as error:
+            raise ConfigError(f"no card for model {name!r}{_did_you_mean(name)}; {error}") from error
         stamp = write_stamp(part, source, "")
         digests = {file: known.sha256 for file, known in stamp.files.items()}
         record = self.root / "digests" / f"{name}.json"
