@@ -21,9 +21,9 @@ def db_boxes(
         src_width, src_height: size of the page that the boxes are scaled to, 1..32767.
         thresh: a pixel belongs to text when ``prob > thresh`` (compared in float32).
         box_thresh: a box is dropped when its mean probability is below.
-        unclip_ratio: a box grows by ``area * unclip_ratio / perimeter``.
+        unclip_ratio: a box grows by ``area * unclip_ratio / perimeter``; above 0, at most 1000.
         max_candidates: contours looked at, in the order of ``cv2.findContours``.
-        min_size: shortest side of a contour's rectangle; the grown box needs ``min_size + 2``.
+        min_size: shortest side of a contour's rectangle, at least 1; the grown box needs ``min_size + 2``.
         dilation: dilate the binary map with a 2x2 square first.
 
     Returns:
@@ -31,7 +31,7 @@ def db_boxes(
         ``[0, src_width] x [0, src_height]``, and float64 ``[N]`` mean probabilities; contour order.
 
     Raises:
-        ValueError: wrong shape, dtype, strides or size.
+        ValueError: wrong shape, dtype, strides or size, or a number out of range.
     """
 
 def sort_boxes(boxes: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -168,7 +168,7 @@ static inline const int16_t *row_planes(row_pair *kept, const picture *from, int
 }
 
 /* Resize the picture onto the canvas. 0, or -1 when memory is out. */
-static int resample(const picture *from, const canvas *to) {
+static inline int resample(const picture *from, const canvas *to) {
     int count = to->width - to->left, rows = to->height - to->top;
     count = count < 0 ? 0 : count < to->columns ? count : to->columns;
     rows = count == 0 || rows < 0 ? 0 : rows < to->rows ? rows : to->rows;
