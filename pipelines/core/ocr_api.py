@@ -25,12 +25,16 @@ INVALID_SETTINGS = "the input params for model settings are invalid!"
 
 
 class OcrOptions(msgspec.Struct, frozen=True):
-    """Settings of an OCR pipeline: PaddleX 3.7.2's defaults, except that UVDoc is not loaded."""
+    """Settings of an OCR pipeline.
+
+    The defaults are those of PaddleX 3.7.2's ``OCR.yaml`` but for two: UVDoc is not loaded, and line
+    orientation runs only when asked for (docs/compatibility.md has the measurement).
+    """
 
     use_doc_preprocessor: bool = True
     use_doc_orientation_classify: bool = True
     use_doc_unwarping: bool = False
-    use_textline_orientation: bool = True
+    use_textline_orientation: bool = False
     limit_side_len: int = 64
     limit_type: str = "min"
     max_side_limit: int = 4000
