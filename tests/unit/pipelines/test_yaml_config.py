@@ -218,9 +218,9 @@ def test_wrong_documents(write, text, message):
 
 def test_names_and_paths():
     assert load("OCR").models["text_recognition"] == ModelChoice("PP-OCRv6_small_rec")
-    with pytest.raises(ConfigError, match="unknown pipeline 'ocr'; known: .*OCR"):
+    with pytest.raises(ConfigError, match=r"unknown pipeline 'ocr'; known: .*OCR"):
         load("ocr")
-    with pytest.raises(ConfigError, match="cannot read /nowhere/ocr.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read /nowhere/ocr\.yaml: No such file"):
         load("/nowhere/ocr.yaml")
 
 
@@ -234,7 +234,11 @@ def test_the_serving_section(write):
         """
         Serving:
           visualize: "False"
-          extra: {max_num_input_imgs: null, max_output_img_size: [800, 600], url_expires_in: 60, file_storage: {type: memory}}
+          extra:
+            max_num_input_imgs: null
+            max_output_img_size: [800, 600]
+            url_expires_in: 60
+            file_storage: {type: memory}
         """,
     )
     assert spec.serving.visualize is False and spec.serving.max_num_input_imgs is None
