@@ -60,22 +60,31 @@ SHEETS = (
 )
 
 
-def render(sheet: Sheet, font: str, seed: int = 1) -> bytes:
-    """The encoded image of ``sheet``; ``font`` is a file that has Latin and simplified Chinese glyphs."""
+def written(sheet: Sheet, font: str, seed: int = 1) -> list[tuple[float, float, str]]:
+    """(left, top, text) of every line of ``sheet``, row by row; ``font`` decides how long a line may be."""
     generator = random.Random(f"{sheet.name}-{seed}")
-    ink, paper = ((235, 238, 245), (24, 30, 44)) if sheet.dark else ((25, 25, 30), (250, 249, 245))
-    image = Image.new("RGB", (sheet.width, sheet.height), paper)
-    draw = ImageDraw.Draw(image)
     face = ImageFont.truetype(font, sheet.letters)
     margin = sheet.width // 16
     step = (sheet.height - 2 * margin) / sheet.rows
     column = (sheet.width - 2 * margin) / sheet.columns
+    found = []
     for row in range(sheet.rows):
         for place in range(sheet.columns):
             text = _line(sheet, generator)
-            while draw.textlength(text, face) > column - sheet.letters:
+            while face.getlength(text) > column - sheet.letters:
                 text = text[:-1].rstrip()
-            draw.text((margin + place * column, margin + row * step), text, font=face, fill=ink)
+            found.append((margin + place * column, margin + row * step, text))
+    return found
+
+
+def render(sheet: Sheet, font: str, seed: int = 1) -> bytes:
+    """The encoded image of ``sheet``; ``font`` is a file that has Latin and simplified Chinese glyphs."""
+    ink, paper = ((235, 238, 245), (24, 30, 44)) if sheet.dark else ((25, 25, 30), (250, 249, 245))
+    image = Image.new("RGB", (sheet.width, sheet.height), paper)
+    draw = ImageDraw.Draw(image)
+    face = ImageFont.truetype(font, sheet.letters)
+    for left, top, text in written(sheet, font, seed):
+        draw.text((left, top), text, font=face, fill=ink)
     return _encoded(_worn(image, sheet, paper, seed), sheet.ending)
 
 

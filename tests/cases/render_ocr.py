@@ -1,7 +1,8 @@
 """Draws the inputs of the OCR golden cases, for ``record_ocr.py``.
 
-Every function draws one page and is named after its file; everything random comes from a seed. The committed files are what the recorded outputs belong to: drawing them
-again may give other bytes with another Pillow or FreeType.
+Every function draws one page and is named after its file; everything random comes from a seed.
+The committed files are what the recorded outputs belong to: drawing them again may give other
+bytes with another Pillow or FreeType.
 """
 
 from __future__ import annotations
