@@ -1,0 +1,61 @@
+"""HTTP workers are killed; only what they held is lost."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from kernels.slots import FREE
+from tests.conditions import wait_for
+from tests.fakes import body, page
+from tests.harness import Load, exchange, texts_of
+
+pytestmark = pytest.mark.fault
+
+
+def test_kill_9_of_a_worker_loses_its_connections_only_and_its_slots_return(calm):
+    with Load(calm, clients=8) as load:
+        for _ in range(3):
+            calm.wait_ready()
+            victim = calm.pids("worker")[0]
+            before = len(load.faults)
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda victim=victim: victim not in calm.pids("worker"))
+            calm.wait_ready()
+            load.wait_more(10)
+            assert len(load.faults) - before <= 8, "more was lost than its connections"
+    assert load.wrong == []
+    assert all(isinstance(fault.what, Exception) for fault in load.faults), load.faults
+    assert calm.counter("device_refused_poison") == 0
+    assert calm.segment.quarantined == 0
+
+
+def test_a_stopped_worker_is_found_and_replaced(calm):
+    victim = calm.pids("worker")[0]
+    os.kill(victim, signal.SIGSTOP)
+    wait_for(lambda: victim not in calm.pids("worker"), what="the stopped worker is killed")
+    calm.wait_ready()
+    assert calm.post(body(page(1)))[0] == 200
+
+
+def test_slots_of_a_worker_that_dies_while_a_device_works_for_it_return(calm):
+    slow = body(page(7, fault="slow"))
+    with contextlib.closing(calm.connect()) as connection:
+        connection.request("POST", "/ocr", slow, {"Content-Type": "application/json"})
+        wait_for(lambda: calm.slots.count(FREE) < calm.segment.slots, what="a slot is taken")
+        for pid in calm.pids("worker"):
+            os.kill(pid, signal.SIGKILL)
+        calm.wait_ready()
+    wait_for(lambda: calm.slots.count(FREE) == calm.segment.slots, what="the slot returns")
+
+
+def test_clients_that_hang_up_leave_nothing_behind(calm):
+    slow = body(page(7, fault="slow"))
+    for _ in range(4):
+        connection = calm.connect()
+        connection.request("POST", "/ocr", slow, {"Content-Type": "application/json"})
+        connection.close()
+    with contextlib.closing(calm.connect()) as connection:
+        status, answer = exchange(connection, body(page(3)))
+    assert status == 200 and len(texts_of(answer)) == 1
