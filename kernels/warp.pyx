@@ -48,9 +48,10 @@ cdef int measure(const coordinate[:, :] quad, crop *of) except -1:
 
 
 cdef int measure_any(object quad, crop *of) except -1:
-    if quad.dtype == "int16":
+    cdef str form = memoryview(quad).format
+    if form == "h":
         return measure[short](quad, of)
-    if quad.dtype == "int32":
+    if form == "i":
         return measure[int](quad, of)
     raise ValueError("corners must be int16 or int32")
 
