@@ -114,7 +114,10 @@ class Driver(contextlib.AbstractContextManager):
             for start in range(0, len(batch), stage.max_batch):
                 part = batch[start : start + stage.max_batch]
                 self.log.append((stage.name, len(part)))
-                outcomes = stage.run(self.engine(stage), [call.input for _, _, call in part])
+                try:
+                    outcomes = stage.run(self.engine(stage), [call.input for _, _, call in part])
+                except Exception as error:
+                    outcomes = [error] * len(part)
                 assert len(outcomes) == len(part)
                 for (index, place, _), outcome in zip(part, outcomes, strict=True):
                     found[index][place] = outcome

@@ -1,0 +1,188 @@
+"""What every pipeline in the registry must keep, on the engine of the base install."""
+
+import base64
+import json
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import numpy as np
+import orjson
+import pytest
+
+from pipelines.core.base import Item, Page, Pipeline, Reply
+from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
+from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
+from pipelines.core.yaml_config import from_name
+from server import wire
+from tests.driver import Driver, config_of
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+#: What a request needs besides its file, by schema type; enough to build a minimal body.
+PLACEHOLDERS = {"string": "QUJD", "array": [], "object": {}, "integer": 1, "boolean": False}
+
+
+def forms():
+    """Every form of every operation, as parameters."""
+    return [
+        pytest.param(module, operation, form, id=f"{module}-{operation.name}-{form.generation}")
+        for module in pipeline_modules()
+        for operation in load_pipeline(module).operations
+        for form in operation.forms
+    ]
+
+
+def schema(module, operation, form):
+    return json.loads((CASES / module / "schema.json").read_text())[operation.name][form.generation]
+
+
+def minimal_request(module, operation, form):
+    described = schema(module, operation, form)["request"]
+    body = {name: PLACEHOLDERS[described["properties"][name]["type"]] for name in described["required"]}
+    return msgspec.convert(body, form.request)
+
+
+@pytest.fixture(scope="module", params=pipeline_modules())
+def driver(request):
+    with Driver(config_of(load_pipeline(request.param).names[0])) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize("module", pipeline_modules())
+def test_every_name_leads_to_its_module(module):
+    cls = load_pipeline(module)
+    assert issubclass(cls, Pipeline) and cls.names
+    assert {find_pipeline(name) for name in cls.names} == {module}
+
+
+@pytest.mark.parametrize("module", pipeline_modules())
+def test_routes_fit_into_the_slot_header(module):
+    operations = load_pipeline(module).operations
+    assert 0 < len(operations) < 16
+    assert len({operation.path for operation in operations}) == len(operations)
+    assert all(operation.path.startswith("/") for operation in operations)
+
+
+@pytest.mark.parametrize("module", pipeline_modules())
+def test_default_models_and_options_are_usable_without_a_yaml(module):
+    cls, spec = load_pipeline(module), from_name(load_pipeline(module).names[0])
+    assert spec.generation == "v3" and set(spec.models) <= set(cls.roles)
+    assert msgspec.convert(spec.options, cls.options) == cls.options()
+
+
+@pytest.mark.parametrize("module", pipeline_modules())
+@pytest.mark.parametrize(
+    ("generation", "document", "key"),
+    [
+        pytest.param("v3", {"pipeline_name": "p", "no_such_key": 1}, "no_such_key", id="v3"),
+        pytest.param(
+            "2024", {"Global": {}, "Pipeline": {"no_such_key": 1}}, "Pipeline.no_such_key", id="2024"
+        ),
+    ],
+)
+def test_an_unknown_yaml_key_is_named(module, generation, document, key):
+    with pytest.raises(ConfigError, match=f"unknown key {key}$"):
+        load_pipeline(module).parse_yaml(document, generation)
+
+
+@pytest.mark.parametrize(("module", "operation", "form"), forms())
+def test_the_request_has_the_fields_of_the_schema(module, operation, form):
+    described = schema(module, operation, form)["request"]
+    fields = {field.encode_name: field for field in msgspec.structs.fields(form.request)}
+    assert set(fields) == set(described["properties"])
+    assert {name for name, field in fields.items() if field.required} == set(described["required"])
+    assert form.marks <= set(fields)
+    others = [other for other in operation.forms if other is not form]
+    assert all(form.marks.isdisjoint(other.marks) for other in others)
+
+
+@pytest.mark.parametrize(("module", "operation", "form"), forms())
+def test_parameters_survive_the_trip_to_the_device(module, operation, form):
+    params = form.params(minimal_request(module, operation, form), config_of(load_pipeline(module).names[0]))
+    shape = wire.Shape(height=4, width=4)
+    slot = memoryview(bytearray(wire.slot_bytes(shape, 0)))
+    length = wire.write_request(slot, 0, 0, operation.forms.index(form), shape, params)
+    assert wire.item(slot, wire.read_request(slot, length), operation).params == params
+
+
+@pytest.mark.parametrize(("module", "operation", "form"), forms())
+def test_a_larger_input_costs_no_less(module, operation, form):
+    cls = load_pipeline(module)
+    params = form.params(minimal_request(module, operation, form), config_of(cls.names[0]))
+    assert 0 < cls.cost_ms(params, 500, 500) <= cls.cost_ms(params, 2000, 3000)
+    assert 0 < cls.result_bytes(params, 500, 500) <= cls.result_bytes(params, 2000, 3000)
+
+
+def test_the_canary_passes(driver):
+    (result,) = driver(driver.pipeline.canary())
+    assert isinstance(result, msgspec.Struct), result
+
+
+def inputs(driver, operation, form):
+    """Items of different sizes that make an operation do all its work."""
+    request = minimal_request(driver.config.name, operation, form)
+    params = form.params(request, driver.config)
+    canary = driver.pipeline.canary()
+    if canary.image is None:
+        return request, [Item(params, blob=canary.blob) for _ in range(3)]
+    white = np.full((100, canary.image.shape[1], 3), 255, np.uint8)
+    pictures = [canary.image, np.concatenate([white, canary.image, canary.image]), white]
+    return request, [Item(params, np.ascontiguousarray(picture)) for picture in pictures]
+
+
+def close(one, other):
+    """Equal but for the last digits of floats."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(close, one, other))
+    if isinstance(one, (float, np.ndarray)):
+        return np.allclose(one, other, rtol=1e-3, atol=1e-4)
+    return one == other
+
+
+def test_items_together_give_what_each_gives_alone(driver):
+    for operation in driver.pipeline.operations:
+        for form in operation.forms:
+            _, items = inputs(driver, operation, form)
+            alone = [msgspec.structs.asdict(driver(item)[0]) for item in items]
+            together = [msgspec.structs.asdict(result) for result in driver(*items)]
+            assert close(alone, together)
+
+
+def as_sent(value):
+    """A result as a client reads it: arrays as lists, pictures as base64 text."""
+
+    def text(bytes_):
+        return base64.b64encode(bytes_).decode()
+
+    return orjson.loads(orjson.dumps(value, default=text, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+@pytest.mark.parametrize("visualize", [False, True])
+def test_answers_fit_their_slot_and_their_schema(driver, visualize):
+    config = driver.config
+    for operation in driver.pipeline.operations:
+        for form in operation.forms:
+            request, items = inputs(driver, operation, form)
+            wanted = form.visualize(request, config) or visualize
+            for item, result in zip(items, driver(*items), strict=True):
+                height, width = item.image.shape[:2] if item.image is not None else (0, 0)
+                shape = wire.Shape(height=height, width=width)
+                bound = driver.pipeline.result_bytes(item.params, height, width)
+                slot = memoryview(bytearray(wire.slot_bytes(shape, bound)))
+                length = wire.write_result(slot, shape, result, wire.Timings())
+                assert length > 0, "the result is larger than result_bytes"
+                received, _ = wire.read_result(slot, shape, length, operation.result)
+                pixels = np.array(item.image) if wanted and item.image is not None else None
+                info = {"width": width, "height": height, "type": "image"}
+                answer = form.respond(
+                    Reply(
+                        request=request, params=item.params, config=config,
+                        pages=[Page(received, width, height, pixels)],
+                        visualize=wanted, data_info=info, font=ModelStore().font,
+                    )
+                )  # fmt: skip
+                described = schema(config.name, operation, form)["result"]
+                jsonschema.validate(as_sent(answer), described, jsonschema.Draft202012Validator)
