@@ -15,7 +15,7 @@ import msgspec
 import pybase64
 
 from kernels.jsonscan import json_depth
-from pipelines.core.base import Form, Generation, Operation, PipelineConfig, Source
+from pipelines.core.base import Form, Generation, Operation, Pipeline, PipelineConfig, Source
 from pipelines.core.errors import BadRequest
 from pipelines.core.registry import load_pipeline
 from server.config import Config
@@ -75,12 +75,15 @@ class _Field:
 def _plain_text(raw: memoryview) -> str | None:
     """The text of a JSON string that is plain ASCII without escapes, else None. Base64 nearly always is.
 
-    Two copies and two searches, all vectorised: a tenth of what a scan character by character takes.
+    One copy and one search, both vectorised: a tenth of what a scan character by character takes.
     """
-    inside = bytes(raw[1:-1])
-    if raw[0] != ord('"') or b"\\" in inside or not inside.isascii():
+    if raw[0] != ord('"'):
         return None
-    return inside.decode("ascii")
+    try:
+        text = str(raw[1:-1], "ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if "\\" in text else text
 
 
 class Parsed(msgspec.Struct):
@@ -96,16 +99,21 @@ class Endpoint:
     """One route: an operation of one configured pipeline.
 
     Attributes:
-        path, operation, config: the route, the operation and the pipeline's configuration.
+        path, operation, pipeline, config: the route, what it does, whose it is and how that is set up.
         pipeline_index, operation_index: places in ``Config.pipelines`` and ``Pipeline.operations``.
         default_form: index of the form of a body that no field decides.
     """
 
     def __init__(
-        self, operation: Operation, config: PipelineConfig, indexes: tuple[int, int], generation: Generation
+        self,
+        pipeline: type[Pipeline],
+        config: PipelineConfig,
+        indexes: tuple[int, int],
+        generation: Generation,
     ) -> None:
+        self.pipeline = pipeline
+        self.operation = operation = pipeline.operations[indexes[1]]
         self.path = operation.path
-        self.operation = operation
         self.config = config
         self.pipeline_index, self.operation_index = indexes
         generations = [form.generation for form in operation.forms]
@@ -181,8 +189,9 @@ def endpoints(config: Config) -> dict[str, Endpoint]:
     """Route to endpoint of everything configured; of two pipelines with one route the first has it."""
     found: dict[str, Endpoint] = {}
     for place, pipeline in enumerate(config.pipelines):
-        for index, operation in enumerate(load_pipeline(pipeline.name).operations):
-            endpoint = Endpoint(operation, pipeline, (place, index), config.api_generation)
+        loaded = load_pipeline(pipeline.name)
+        for index, operation in enumerate(loaded.operations):
+            endpoint = Endpoint(loaded, pipeline, (place, index), config.api_generation)
             found.setdefault(operation.path, endpoint)
     return found
 

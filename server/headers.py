@@ -118,7 +118,7 @@ def exif_orientation(tiff: bytes) -> int:
 def _webp(data: bytes) -> Header:
     """VP8X canvas, lossless or lossy bitstream header (RFC 9649, sections 2.6, 2.7 and 3.4)."""
     if data[8:12] != b"WEBP":
-        raise BadRequest(f"{INVALID}: not an image of a known format")
+        return _unknown(data)
     chunk = data[12:16]
     if chunk == b"VP8X":
         low = struct.unpack_from("<HBHB", data, 24)
@@ -186,7 +186,20 @@ def _other(data: bytes) -> Header:
         raise BadRequest(f"{INVALID}: not an image of a known format") from None
 
 
-#: First bytes to reader; the first that fits reads.
+def _unknown(_data: bytes) -> Header:
+    raise BadRequest(f"{INVALID}: not an image of a known format")
+
+
+#: First bytes to reader; the first that fits reads. The rarer ones are JPEG 2000 (boxed and bare), BigTIFF,
+#: Sun raster and PNM.
+_RARER = (
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+    b"II\x2b\x00",
+    b"MM\x00\x2b",
+    b"\x59\xa6\x6a\x95",
+    *(b"P%d" % kind for kind in range(1, 7)),
+)
 _READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Header]], ...] = (
     (b"\xff\xd8", _jpeg),
     (b"\x89PNG\r\n\x1a\n", _png),
@@ -194,5 +207,6 @@ _READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Header]], ...
     (b"BM", _bmp),
     ((b"GIF87a", b"GIF89a"), _gif),
     (_TIFF_STARTS, _tiff),
-    (b"", _other),
+    (_RARER, _other),
+    (b"", _unknown),
 )

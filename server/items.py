@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kernels.segment import Segment
-from pipelines.core.base import Page, Pipeline
+from pipelines.core.base import Page
 from pipelines.core.errors import Poisoned, ServeError
-from pipelines.core.registry import load_pipeline
 from server import wire
 from server.admission import Permit
 from server.config import Limits
@@ -60,22 +59,17 @@ class Work(msgspec.Struct):
     result_bytes: int = 0
 
     @property
-    def pipeline(self) -> type[Pipeline]:
-        """Class of the pipeline that is asked."""
-        return load_pipeline(self.endpoint.config.name)
-
-    @property
     def operation_code(self) -> int:
         """The ``operation`` field of slot headers."""
         return self.endpoint.pipeline_index * 16 + self.endpoint.operation_index
 
     def cost_ms(self, height: int, width: int) -> float:
         """Estimated one-thread device time of a page."""
-        return self.pipeline.cost_ms(self.parsed.params, height, width)
+        return self.endpoint.pipeline.cost_ms(self.parsed.params, height, width)
 
     def slot_bytes(self, shape: Shape) -> int:
         """Slot for a page or blob and its result."""
-        bound = self.pipeline.result_bytes(self.parsed.params, shape.height, shape.width)
+        bound = self.endpoint.pipeline.result_bytes(self.parsed.params, shape.height, shape.width)
         return wire.slot_bytes(shape, bound)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
@@ -27,6 +28,8 @@ from server.exchange import Exchange
 from server.items import Ground
 from server.metrics import Table, exposition
 from server.readiness import unready
+
+T = TypeVar("T")
 
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
 #: the answer before the connection closes.
@@ -114,7 +117,7 @@ class Routes:
         if declared.isdigit() and int(declared) > self._ground.limits.max_body_bytes:
             raise self._too_large()
         try:
-            body = await asyncio.wait_for(self._read_body(request, permit), self._body_timeout_s)
+            body = await within(self._body_timeout_s, self._read_body(request, permit))
         except asyncio.TimeoutError:
             raise RequestTimeout from None
         # With reading paused (Sanic's buffer was full) a client that hangs up would go unnoticed.
@@ -205,6 +208,14 @@ def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> H
     return HTTPResponse(body, status, content_type="application/json")
 
 
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.wait_for``, without a task of its own where Python can do that. Raises TimeoutError."""
+    if sys.version_info < (3, 11):
+        return await asyncio.wait_for(work, seconds)
+    async with asyncio.timeout(seconds):
+        return await work
+
+
 def _stream(request: Request) -> Any:
     """Sanic's HTTP/1 object of this connection, whose base class declares none of what it can do."""
     return request.stream
@@ -227,6 +238,6 @@ async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
             left -= len(chunk)
 
     try:
-        await asyncio.wait_for(read_on(), _LINGER_S)
+        await within(_LINGER_S, read_on())
     except (asyncio.TimeoutError, SanicException):
         return

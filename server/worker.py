@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
 from sanic.http import Stage
+from sanic.http.constants import HTTP
 from sanic.server import HttpProtocol
 
 from kernels.segment import READY, monotonic_ns
@@ -37,6 +39,9 @@ _TICK_S = 0.05
 _KEEP_ALIVE_S = 75
 #: Connections the kernel may hold until they are accepted.
 _BACKLOG = 1024
+#: Received bytes that wait for the handler before reading pauses; below it each stop costs a round of
+#: system calls, above it one slow handler holds more memory.
+_BUFFER_BYTES = 1 << 20
 #: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
 _FONT_RETRY_S = 600.0
 
@@ -48,9 +53,9 @@ class Protocol(HttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Sanic restarts the clock with every byte; within a header it must not."""
-        since = self._time
+        since, connection = self._time, self.http  # None until its task has run
         super().data_received(data)
-        if self._http is not None and self._http.stage is Stage.REQUEST:
+        if connection is not None and connection.stage is Stage.REQUEST:
             self._time = since
 
 
@@ -187,12 +192,15 @@ def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
             "FALLBACK_ERROR_FORMAT": "json",
             "KEEP_ALIVE_TIMEOUT": _KEEP_ALIVE_S,
             "MOTD": False,
+            "REQUEST_BUFFER_SIZE": _BUFFER_BYTES,
             "REQUEST_MAX_SIZE": limits.max_body_bytes,
             "REQUEST_TIMEOUT": limits.body_timeout_ms / 1000,
             # Deadlines are ours: Sanic's own clock must never end a request that we still answer.
             "RESPONSE_TIMEOUT": 10 * (limits.request_timeout_ms + limits.body_timeout_ms) / 1000,
         }
     )
+    # Sanic leaves an empty Alt-Svc header in every answer unless it knows that only HTTP/1 is served.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
     routes.install(app)
     return app
 
