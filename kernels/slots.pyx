@@ -32,6 +32,7 @@ Header = namedtuple("Header", (
     "abandoned", "operation", "attempts", "alone_deaths", "verdict", "cost_us", "body_hash",
     "request_bytes", "result_bytes", "t_ready_ns", "t_claimed_ns", "t_done_ns",
 ), module=__name__)
+cdef object new_header = tuple.__new__
 ReapedDevice = namedtuple("ReapedDevice", ("requeued", "poisoned", "freed"), module=__name__)
 ReapedWorker = namedtuple("ReapedWorker", ("freed", "writing_hashes"), module=__name__)
 
@@ -190,14 +191,15 @@ cdef class Slots:
         cdef slot_fate fate
         word = slot_copy(it, &copy)
         fate = slot_read_fate(&copy, word_generation(word))
-        return Header(
+        # tuple.__new__ at once: the named tuple's own constructor is a Python function.
+        return new_header(Header, (
             word_state(word), word_generation(word), word_epoch(word), copy.request_id, copy.deadline_ns,
             slot // self.segment.worker_slots, copy.owner_epoch, copy.device, copy.abandoned != 0,
             copy.operation, fate.attempts, fate.alone_deaths, fate.verdict, copy.cost_us,
             slot_hash(&copy, word_generation(word)),
             bounded(copy.request_bytes, capacity), bounded(copy.result_bytes, capacity),
             copy.t_ready_ns, copy.t_claimed_ns, copy.t_done_ns,
-        )
+        ))
 
     def pending_us(self):
         cdef uint64_t pending[MAX_LANES]
