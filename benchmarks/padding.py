@@ -9,7 +9,7 @@ drawn text; the recogniser drops many spaces, so errors without spaces are count
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -27,24 +27,27 @@ MODELS = {"text_detection": peers.DETECTION, "text_recognition": peers.RECOGNITI
 OPTIONS = {"use_doc_preprocessor": False, "use_textline_orientation": False}
 
 
-def driver(engine: str, padding: str) -> Driver:
-    """PP-OCRv4 mobile in this process, without orientation models."""
+def driver(engine: str, padding: str, load: Callable[[Any], Any] | None = None) -> Driver:
+    """PP-OCRv4 mobile in this process, without orientation models; ``load`` makes a stage's engine."""
     absent = ("doc_orientation", "textline_orientation")
-    return Driver(config_of("OCR", engine, padding=padding, models=MODELS, options=OPTIONS, leave_out=absent))
+    config = config_of("OCR", engine, padding=padding, models=MODELS, options=OPTIONS, leave_out=absent)
+    return Driver(config, load)
 
 
 def read(engine: str, padding: str, images: Sequence[bytes]) -> list[list[str]]:
     """Texts per image, detection at full size."""
-    params = OcrParams(detection=DetectionParams(limit_side_len=64, limit_type="min"))
-    found = []
     with driver(engine, padding) as run:
-        for image in images:
-            pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-            (page,) = run(Item(params=params, image=pixels))
-            if isinstance(page, Exception):
-                raise page
-            found.append(page.texts)
-    return found
+        return [read_one(run, image) for image in images]
+
+
+def read_one(run: Driver, image: bytes) -> list[str]:
+    """Texts of one image."""
+    params = OcrParams(detection=DetectionParams(limit_side_len=64, limit_type="min"))
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    (page,) = run(Item(params=params, image=pixels))
+    if isinstance(page, Exception):
+        raise page
+    return list(page.texts)
 
 
 def distance(first: str, second: str) -> int:
