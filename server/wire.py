@@ -14,7 +14,7 @@ checked against the capacity before anything is read.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -162,4 +162,4 @@ def read_result(
         message = msgspec.msgpack.decode(payload, type=str)
         return BY_NAME.get(kind, ServeError)(message), timings
     result = msgspec.msgpack.decode(payload, type=result_type, ext_hook=_unpack_array)
-    return cast("msgspec.Struct", result), timings
+    return result, timings

@@ -24,6 +24,7 @@ InputKind = Literal["document", "image", "csv", "none"]
 
 # --- configuration, resolved once by the supervisor, then passed down ---------
 
+
 class ModelFiles(msgspec.Struct, frozen=True):
     """One model on disk, resolved by ``core/models.py``.
 
@@ -76,6 +77,7 @@ class PipelineConfig(msgspec.Struct, frozen=True):
 
 
 # --- the device side ------------------------------------------------------------
+
 
 class Call(msgspec.Struct, frozen=True):
     """One input for one stage. Calls of one stage with equal keys may share an engine run.
@@ -150,6 +152,7 @@ class Item(msgspec.Struct):
 
 
 # --- the worker side ---------------------------------------------------------
+
 
 class Source(msgspec.Struct, frozen=True):
     """Where a request's file is.

@@ -105,7 +105,15 @@ class ConfigError(Exception):
 BY_NAME: dict[str, type[ServeError]] = {
     cls.__name__: cls
     for cls in (
-        ServeError, BadRequest, RequestTimeout, TooLarge, Poisoned, Overloaded,
-        NotReady, DeadlinePassed, PipelineError, EngineError,
+        ServeError,
+        BadRequest,
+        RequestTimeout,
+        TooLarge,
+        Poisoned,
+        Overloaded,
+        NotReady,
+        DeadlinePassed,
+        PipelineError,
+        EngineError,
     )
 }
