@@ -1,0 +1,226 @@
+"""Each image kernel against the OpenCV, NumPy and pyclipper calls that PaddleX 3.7.2 makes for the same step.
+
+    python -m benchmarks.bench_kernels [--quick] [--json FILE]
+
+Both sides run on one thread and must give the same answer on the same data before they are timed. Their calls
+alternate, so that a disturbed moment hits both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from benchmarks.common import parser, percentile, report, table, time_each
+from kernels.boxes import db_boxes, sort_boxes
+from kernels.resize import resize_normalize_chw
+from kernels.text import ctc_argmax, ctc_collapse
+from kernels.warp import crop_line, crop_line_normalize_chw, crop_size
+from tests.reference import boxes as boxes_twin
+from tests.reference import text as text_twin
+from tests.reference.warp import line_picture
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ALPHA, BETA = [1 / 255 / s for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
+
+
+class Case(NamedTuple):
+    """One row: two calls that must give equal lists of arrays; floats to within ``tolerance``."""
+
+    name: str
+    ours: Callable[[], list[np.ndarray]]
+    theirs: Callable[[], list[np.ndarray]]
+    tolerance: float = 0.0
+
+
+# --- PaddleX's steps -------------------------------------------------------------
+
+
+def paddlex_detection_input(page, width, height):
+    """DetResizeForTest, NormalizeImage (order hwc), ToCHWImage, ToBatch."""
+    resized = cv2.resize(page, (width, height))
+    planes = list(cv2.split(resized))
+    for channel in range(3):
+        planes[channel] = planes[channel].astype(np.float32)
+        planes[channel] *= ALPHA[channel]
+        planes[channel] += BETA[channel]
+    merged = cv2.merge(planes)
+    return np.stack([merged.transpose(2, 0, 1)], axis=0).astype(np.float32, copy=False)
+
+
+def paddlex_recognition_input(picture, width):
+    """OCRReisizeNormImg and ToBatch for one line on a canvas of its own width."""
+    resized = cv2.resize(picture, (width, 48)).astype("float32").transpose((2, 0, 1)) / 255
+    resized -= 0.5
+    resized /= 0.5
+    padded = np.zeros((3, 48, width), dtype=np.float32)
+    padded[:, :, :width] = resized
+    return np.stack([padded], axis=0).astype(np.float32, copy=False)
+
+
+def paddlex_argmax(logits):
+    copied = np.array(logits)
+    return [copied.argmax(axis=-1), copied.max(axis=-1)]
+
+
+# --- data ------------------------------------------------------------------------
+
+
+def page_of(random, height, width):
+    """Noise that is smooth at the scale of strokes."""
+    small = random.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def probabilities(random, height, width, lines):
+    """A detector's map of a page with `lines` text lines, slightly tilted."""
+    made = np.zeros((height, width), np.float32)
+    for row in range(lines):
+        centre = (width * (0.3 + 0.4 * random.random()), height * (row + 0.5) / lines)
+        shape = (width * (0.2 + 0.3 * random.random()), 0.5 * height / lines)
+        corners = cv2.boxPoints((centre, shape, float(random.normal() * 0.5)))
+        cv2.fillPoly(made, [np.rint(corners).astype(np.int32)], 0.9)
+    return cv2.GaussianBlur(made, (7, 7), 1.5)
+
+
+# --- cases -----------------------------------------------------------------------
+
+
+def resize_cases(random) -> Iterator[Case]:
+    for (height, width), (to_height, to_width) in (
+        ((1000, 1414), (992, 1408)),
+        ((1754, 1240), (960, 672)),
+        ((960, 960), (960, 960)),
+    ):
+        page, out = page_of(random, height, width), np.empty((1, 3, to_height, to_width), np.float32)
+
+        def ours(page=page, out=out, size=(to_width, to_height)):
+            resize_normalize_chw(page, out[0], *size, ALPHA, BETA)
+            return [out]
+
+        def theirs(page=page, size=(to_width, to_height)):
+            return [paddlex_detection_input(page, *size)]
+
+        yield Case(f"detection input {width}x{height} to {to_width}x{to_height}", ours, theirs)
+
+
+def line_cases(random) -> Iterator[Case]:
+    page = page_of(random, 1000, 1414)
+    for name, corners in (
+        ("upright", [[100, 100], [500, 100], [500, 130], [100, 130]]),
+        ("tilted", [[100, 100], [500, 108], [499, 138], [99, 130]]),
+        ("large", [[100, 100], [800, 112], [798, 202], [98, 190]]),
+        ("vertical", [[100, 100], [130, 100], [130, 500], [100, 500]]),
+    ):
+        quad = np.array(corners, np.int16)
+        width, height, _ = crop_size(quad)
+        canvas = max(320, math.ceil(48 * width / height))
+        picture, out = np.empty((height, width, 3), np.uint8), np.empty((1, 3, 48, canvas), np.float32)
+
+        def crop(quad=quad, picture=picture):
+            crop_line(page, quad, picture)
+            return [picture]
+
+        def fused(quad=quad, out=out, canvas=canvas):
+            crop_line_normalize_chw(page, quad, out[0], canvas, (2, 2, 2), (-1, -1, -1), divisor=255)
+            return [out]
+
+        def crop_theirs(quad=quad):
+            return [line_picture(page, quad)]
+
+        def fused_theirs(quad=quad, canvas=canvas):
+            return [paddlex_recognition_input(line_picture(page, quad), canvas)]
+
+        yield Case(f"crop of a line, {name}, {width}x{height}", crop, crop_theirs)
+        yield Case(f"line to recognition input, {name}, {width}x{height} to {canvas}x48", fused, fused_theirs)
+
+
+def box_cases(random) -> Iterator[Case]:
+    for name, lines in (("a page of 40 lines", 40), ("a page of 8 lines", 8)):
+        prob = probabilities(random, 992, 1408, lines)
+        arguments = (prob, 1414, 1000, 0.3, 0.6, 1.5)
+        found = db_boxes(*arguments)[0]
+        yield Case(
+            f"DB boxes, {name}, {len(found)} boxes",
+            lambda arguments=arguments: list(db_boxes(*arguments)),
+            lambda arguments=arguments: list(boxes_twin.db_boxes(*arguments)),
+            1e-12,
+        )
+        if lines == 40:
+            yield Case(
+                f"reading order of {len(found)} boxes",
+                lambda found=found: [sort_boxes(found)],
+                lambda found=found: [boxes_twin.sort_boxes(found)],
+            )
+
+
+def text_cases(random) -> Iterator[Case]:
+    for shape in ((1, 80, 6625), (6, 40, 6625), (1, 80, 18710), (6, 40, 18710)):
+        logits = random.random(shape, dtype=np.float32)
+        indices, scores = np.empty(shape[:2], np.int32), np.empty(shape[:2], np.float32)
+
+        def ours(logits=logits, indices=indices, scores=scores):
+            ctc_argmax(logits, indices, scores)
+            return [indices, scores]
+
+        def theirs(logits=logits):
+            return paddlex_argmax(logits)
+
+        yield Case("CTC argmax and max {} x {} x {}".format(*shape), ours, theirs)
+    indices = random.integers(0, 3, (6, 80)).astype(np.int32)
+    scores = random.random((6, 80), dtype=np.float32)
+    yield Case(
+        "CTC collapse 6 x 80",
+        lambda: [np.asarray(part) for line in ctc_collapse(indices, scores) for part in line],
+        lambda: [np.asarray(part) for line in text_twin.ctc_collapse(indices, scores) for part in line],
+    )
+
+
+# --- run -------------------------------------------------------------------------
+
+
+def check(case: Case) -> None:
+    """Raises AssertionError when the two sides differ."""
+    ours, theirs = case.ours(), case.theirs()
+    assert len(ours) == len(theirs), case.name
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=case.tolerance, err_msg=case.name)
+
+
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    """Milliseconds of both sides; each pass times a tenth of the repeats of one, then of the other."""
+    mine: list[float] = []
+    other: list[float] = []
+    for _ in range(10):
+        mine += time_each(case.ours, repeats=max(1, repeats // 10))
+        other += time_each(case.theirs, repeats=max(1, repeats // 10))
+    return {
+        "kernel": case.name,
+        "p50_ms": percentile(mine, 50) * 1e3,
+        "p99_ms": percentile(mine, 99) * 1e3,
+        "paddlex_p50_ms": percentile(other, 50) * 1e3,
+        "paddlex_p99_ms": percentile(other, 99) * 1e3,
+        "ratio": percentile(other, 50) / percentile(mine, 50),
+    }
+
+
+def main() -> None:
+    options = parser(__doc__).parse_args()
+    cv2.setNumThreads(1)
+    random = np.random.default_rng(0)
+    cases = [case for make in (resize_cases, line_cases, box_cases, text_cases) for case in make(random)]
+    rows = []
+    for case in cases:
+        check(case)
+        rows.append(measure(case, 20 if options.quick else 300))
+    header = ("kernel", "p50 ms", "p99 ms", "PaddleX p50 ms", "p99 ms", "ratio")
+    print(table(header, [tuple(row.values()) for row in rows]))
+    report("kernels", rows, options=vars(options), path=options.json)
+
+
+if __name__ == "__main__":
+    main()
