@@ -1,0 +1,1 @@
+"""Shared memory and image kernels in C and Cython; knows no pipeline and no server."""

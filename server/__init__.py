@@ -1,0 +1,1 @@
+"""The multi-process server around the pipelines."""

@@ -1,0 +1,1 @@
+"""Contracts, configuration, model store and what several pipelines share."""

@@ -1,0 +1,1 @@
+"""One inference framework each: tensors to tensors."""

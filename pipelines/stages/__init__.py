@@ -1,0 +1,1 @@
+"""One model each: pixels to tensor, tensor to result."""
