@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Container
 from typing import Literal
 
 from kernels.segment import READY, Lane, Segment
@@ -43,6 +44,11 @@ class Ground:
     def lane(self, role: RoleName, index: int) -> Lane:
         """Lane ``index`` of that side."""
         return self.segment.worker(index) if role == "worker" else self.segment.device(index)
+
+    def spare_lane(self, role: RoleName, used: Container[int]) -> int:
+        """The lane of that side that is not ``used``."""
+        lanes = self.segment.workers if role == "worker" else self.segment.devices
+        return next(index for index in range(lanes) if index not in used)
 
     def wake(self, role: RoleName, index: int) -> None:
         """Wake the process in that lane."""
@@ -161,7 +167,7 @@ def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int)
 
 
 def reap_strangers(ours: set[int]) -> None:
-    """Collect children that this process inherited as the init of a container (it has no other).
+    """Collect ended children that this process inherited as the init of a container.
 
     Such are helpers of a worker that died. Children in ``ours`` (pids) are left to their owner.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sys
 
 from server.children import Child, Ground, RoleName
 
@@ -48,3 +50,14 @@ def url(ground: Ground) -> str:
         return "on its socket"
     host, port = ground.config.host, ground.listen.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def say(line: str) -> None:
+    """One line on stdout. That its reader has gone must not stop a server."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())  # else the interpreter fails at exit, when it flushes
+        os.close(null)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import signal
 import socket
-import sys
 from collections import deque
 
 from kernels.segment import DRAINING, EMPTY, FAILED, monotonic_ns
@@ -16,7 +16,7 @@ from server.children import Child, Ground, RoleName, reap_strangers
 from server.config import Config
 from server.liveness import Policy, Watchman, delay_ns, find_hang, look
 from server.logs import setup_logging
-from server.posts import Post, describe_end, url
+from server.posts import Post, describe_end, say, url
 from server.signals import Signals
 
 _MS = 1_000_000
@@ -33,9 +33,8 @@ class Supervisor:
 
     def __init__(self, ground: Ground, signals: Signals, policy: Policy) -> None:
         self.ground, self.signals, self.policy = ground, signals, policy
-        config = ground.config
-        self.posts = [Post("device", i) for i in range(len(config.devices))]
-        self.posts += [Post("worker", i) for i in range(config.workers)]
+        self.posts = [Post("device", i) for i in range(len(ground.config.devices))]
+        self.posts += [Post("worker", i) for i in range(ground.config.workers)]
         self.children: dict[int, Child] = {}
         self.rolls: deque[Post] = deque()
         self.announced = False
@@ -59,16 +58,17 @@ class Supervisor:
             while self.children or self.leaving is None:
                 ended = [fd for fd, _ in self._poller.poll(self._patience_ms()) if fd != self.signals.fd]
                 now = monotonic_ns()
-                for number in self.signals.take():
-                    self._handle_signal(number, now)
                 for fd in ended:
                     self._bury(self.children.pop(fd), now)
+                for number in self.signals.take():
+                    self._handle_signal(number, now)
                 self._watch(now, watchman.may_judge(now))
                 self._restart_due(now)
                 self._advance_rolls()
                 self._announce()
                 self._advance_leaving(now)
-                reap_strangers({child.process.pid for child in self.children.values()})
+                if os.getpid() == 1:  # the init of a container inherits what its children leave behind
+                    reap_strangers({child.process.pid for child in self.children.values()})
         finally:
             self._end_all()
         return self.exit_code
@@ -113,13 +113,16 @@ class Supervisor:
         code = child.bury()
         child.was_ready = child.was_ready or child.is_ready  # it may have died right after it said so
         cause = find_cause(code, child.hang, child.stopped, self._memory_kills.grew())
+        if child.retiring and code >= 0:
+            cause = "outside"  # it left as it was told to, if not with everything done
+        if self.leaving and child.role == "worker" and child.was_ready and code:
+            self.exit_code = self.exit_code or 1  # it had accepted requests that nobody answers now
         if child.role == "device":
             outcome = self._blame.reap_device(child.epoch, cause, now)
         else:
             outcome = self._blame.reap_worker(child.index, child.epoch, cause, now)
         child.lane.state = EMPTY
-        expected = child.retiring and code == 0
-        level = logging.INFO if expected else logging.WARNING
+        level = logging.INFO if child.retiring and code == 0 else logging.WARNING
         _log.log(level, "%s ended (%s): %s", child.name, describe_end(child, code, cause), outcome)
         self._refill(child, code, now)
         self._wake_all()
@@ -129,17 +132,14 @@ class Supervisor:
         post = next((p for p in self.posts if child in {p.child, p.successor}), None)
         if post is None:
             return
-        if child.retiring:
-            post.child = None if child is post.child else post.child
-            post.successor = None if child is post.successor else post.successor
-            return
         if child is post.successor:
             post.successor = None
             self.rolls.clear()
-            _log.error("the replacement of %s-%d did not get ready; the old one stays", post.role, post.lane)
+            if not self.leaving:
+                _log.error("the replacement of %s-%d did not get ready", post.role, post.lane)
             return
         post.child = None
-        if child.role == self.leaving:
+        if child.retiring or child.role == self.leaving:
             return
         if post.successor is not None:
             post.child, post.lane, post.successor = post.successor, post.successor.index, None
@@ -212,8 +212,7 @@ class Supervisor:
             return
         if all(post.failed or (post.child is not None and post.child.was_ready) for post in self.posts):
             self.announced = True
-            sys.stdout.write(f"server ready: {url(self.ground)}\n")
-            sys.stdout.flush()
+            say(f"server ready: {url(self.ground)}")
 
     # --- replacing -------------------------------------------------------------------------------
 
@@ -232,13 +231,8 @@ class Supervisor:
             post.failed, post.early_deaths = False, 0
             self._start(post, post.lane)
         elif post.child is not None and post.child.was_ready:
-            self._start(post, self._spare(post.role), successor=True)
-
-    def _spare(self, role: RoleName) -> int:
-        """The lane of that side that no post uses."""
-        used = {post.lane for post in self.posts if post.role == role}
-        lanes = self.ground.segment.workers if role == "worker" else self.ground.segment.devices
-        return next(index for index in range(lanes) if index not in used)
+            used = {other.lane for other in self.posts if other.role == post.role}
+            self._start(post, self.ground.spare_lane(post.role, used), successor=True)
 
     # --- leaving ---------------------------------------------------------------------------------
 

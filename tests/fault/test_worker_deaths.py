@@ -4,9 +4,10 @@ import contextlib
 import os
 import signal
 
+import numpy as np
 import pytest
 
-from kernels.slots import FREE
+from kernels.slots import FREE, WRITING
 from tests.conditions import wait_for
 from tests.fakes import body, page
 from tests.harness import Load, exchange, texts_of
@@ -48,6 +49,31 @@ def test_slots_of_a_worker_that_dies_while_a_device_works_for_it_return(calm):
             os.kill(pid, signal.SIGKILL)
         calm.wait_ready()
     wait_for(lambda: calm.slots.count(FREE) == calm.segment.slots, what="the slot returns")
+
+
+def test_a_body_that_was_being_decoded_at_two_crashes_is_refused(calm):
+    large = np.random.default_rng(1).integers(0, 2, (3000, 3000, 3), np.uint8) * 255
+    poison = body(large)
+    for _ in range(2):
+        calm.wait_ready()
+        with contextlib.closing(calm.connect()) as connection:
+            connection.request("POST", "/ocr", poison, {"Content-Type": "application/json"})
+            os.kill(wait_for(lambda: decoder(calm), what="a worker decodes"), signal.SIGSEGV)
+            with pytest.raises(OSError):
+                connection.getresponse()
+    calm.wait_ready()
+    status, answer = calm.post(poison)
+    assert status == 422 and "crashed" in answer["errorMsg"]
+    assert calm.post(body(page(2)))[0] == 200
+
+
+def decoder(server):
+    """Pid of a worker that writes a slot of a body with a hash, or None."""
+    for slot in range(server.segment.slots):
+        header = server.slots.header(slot)
+        if header.state == WRITING and header.body_hash:
+            return server.segment.worker(header.owner).pid
+    return None
 
 
 def test_clients_that_hang_up_leave_nothing_behind(calm):

@@ -1,7 +1,10 @@
 """The words the supervisor uses."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -50,3 +53,13 @@ def test_status_line():
     assert repr(post) == "<device 1 lane 1: None>"
     post.failed = True
     assert repr(post) == "<device 1 lane 1: failed>"
+
+
+def test_a_ready_line_that_nobody_reads_stops_nothing():
+    code = "from server.posts import say; say('ready'); say('still here'); raise SystemExit(7)"
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 7
