@@ -1,6 +1,5 @@
 """Bringing a slot to a state by its own edges; what the slot tests share."""
 
-
 WORKER_EPOCH, DEVICE_EPOCH, OTHER_EPOCH, NEW_EPOCH = 5, 6, 7, 8
 STATES = ("FREE", "WRITING", "READY", "CLAIMED", "DONE")
 REQUEST = {
