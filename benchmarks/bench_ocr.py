@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, load, pages, peers, process
+from . import bench_engine, compare, load, pages, peers, process
 from .common import parser, report, summary
 
 #: The level whose tail is compared; it gets ``--requests``, every other one ``--other-requests``.
@@ -28,6 +29,8 @@ TAIL_CLIENTS = 8
 OPEN_SHARE = 0.7
 #: Order of a round; the fastest peer comes first because the common open-loop rate follows from it.
 ORDER = (peers.PADDLEX_ONNX, peers.OPENVINO, peers.PADDLEX_DEFAULT, peers.ONNXRUNTIME, peers.PADDLE)
+#: Passes over the images of the bare engine, per form and round.
+BARE_PASSES = 3
 #: Requests of the warm-up: two passes, so that each device of a server meets most shapes.
 WARM_PASSES = 2
 
@@ -82,13 +85,14 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.servers = peers.standard(options.peers)
-        images = pages.render_all(peers.font())
         # The first sheets are the small ones.
-        self.bodies = [load.ocr_body(image) for image in images[: 3 if options.quick else None]]
+        self.images = pages.render_all(peers.font())[: 3 if options.quick else None]
+        self.bodies = [load.ocr_body(image) for image in self.images]
         self.cells: dict[tuple[str, str, float], Cell] = {}
         self.texts: dict[str, list[list[str]]] = {}
         self.startup_s: dict[str, list[float]] = {}
         self.errors: dict[str, str] = {}
+        self.bare: list[dict[str, float]] = []
         self.end_s = time.monotonic() + 60 * (options.budget_minutes or 1e6)
 
     def run(self) -> None:
@@ -102,6 +106,8 @@ class Bench:
             slice_s = (self.end_s - time.monotonic()) / (len(visits) - place)
             try:
                 self._visit(name, last=number == len(rounds) - 1, until_s=time.monotonic() + slice_s)
+                if name == peers.OPENVINO and not self.options.no_bare:
+                    self._bare()
             except RuntimeError as error:
                 self.errors[name] = str(error)
                 print(f"{name}: {error}", flush=True)
@@ -127,6 +133,12 @@ class Bench:
                     cell = self._cell(name, kind.split()[0], level)
                     count = self._count(cell, level if cell.loop == "open" else rate, seconds)
                     self._load(cell, pid, port, requests, count)
+
+    def _bare(self) -> None:
+        """The engine with no server, right beside the row it is compared with."""
+        passes = 1 if self.options.quick else BARE_PASSES
+        self.bare.append(bench_engine.measure("openvino", "tight", passes, self.images))
+        print(f"  bare engine: {self.bare[-1]['ceiling']:.2f} images/s", flush=True)
 
     def _cell(self, *key: Any) -> Cell:
         return self.cells.setdefault(key, Cell(*key))
@@ -222,11 +234,13 @@ def main() -> None:
     bench.run()
     found = list(rows(bench))
     agreement = compare.agreement(bench.texts)
-    targets = compare.targets(found)
+    ceiling = statistics.mean(bare["ceiling"] for bare in bench.bare) if bench.bare else None
+    targets = compare.targets(found, ceiling)
     print("\n" + compare.report_text(found, agreement, targets, bench.startup_s))
     report(
         "ocr", found, options=vars(options), path=options.json, agreement=agreement, targets=targets,
-        startup_s=bench.startup_s, errors=bench.errors, peers=peers.paddlex_versions(options.peers),
+        startup_s=bench.startup_s, bare=bench.bare, errors=bench.errors,
+        peers=peers.paddlex_versions(options.peers),
         lines=[len(texts) for texts in next(iter(bench.texts.values()), [])],
     )  # fmt: skip
     if bench.errors:

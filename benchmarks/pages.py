@@ -1,13 +1,18 @@
 """The image set of the OCR benchmarks: 13 rendered documents, 640x480 to 1600x2000, from a seed.
 
+    python -m benchmarks.pages FOLDER            write one /ocr request body per document
+    python -m benchmarks.pages --images FOLDER   write the images themselves
+
 Kinds and sizes are those of a document service's mixed load: letters, receipts, tables, slides, signs,
 Chinese and English, clean and noisy, straight and tilted. All text is made of random words.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import random
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -122,3 +127,20 @@ def _encoded(image: Image.Image, ending: str) -> bytes:
 def render_all(font: str, seed: int = 1) -> list[bytes]:
     """All sheets in the order of ``SHEETS``."""
     return [render(sheet, font, seed) for sheet in SHEETS]
+
+
+def main() -> None:
+    from . import load, peers
+
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--images", action="store_true", help="images, not request bodies")
+    found = options.parse_args()
+    found.folder.mkdir(parents=True, exist_ok=True)
+    for sheet, image in zip(SHEETS, render_all(peers.font()), strict=True):
+        name = f"{sheet.name}.{sheet.ending}" if found.images else f"{sheet.name}.json"
+        (found.folder / name).write_bytes(image if found.images else load.ocr_body(image))
+
+
+if __name__ == "__main__":
+    main()
