@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from .errors import ConfigError
+from .protobuf import messages, text
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,45 +110,12 @@ def wheel_members(pin: str) -> Iterator[Member]:
 
 
 def onnx_metadata(raw: memoryview, key: str) -> str:
-    """One ``metadata_props`` value of an ONNX file, read from its top-level protobuf fields.
+    """One ``metadata_props`` value of an ONNX file.
 
-    ModelProto: field 7 is the graph (skipped by its length), field 14 a StringStringEntryProto with
-    key 1 and value 2 (onnx/onnx.proto). Raises ConfigError when the key is absent.
+    ModelProto's field 14 is a StringStringEntryProto with key 1 and value 2 (onnx/onnx.proto).
+    Raises ConfigError when the key is absent.
     """
-    for number, value in _fields(raw):
-        if number == 14:
-            entry = dict(_fields(value))
-            if bytes(entry.get(1, b"")).decode() == key:
-                return bytes(entry.get(2, b"")).decode()
+    for entry in messages(raw, 14):
+        if text(entry, 1) == key:
+            return text(entry, 2)
     raise ConfigError(f"the ONNX file has no metadata {key!r}")
-
-
-def _fields(raw: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, payload) of each length-delimited field; other wire types are skipped."""
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        kind = tag & 7
-        if kind == 2:
-            size, at = _varint(raw, at)
-            yield tag >> 3, raw[at : at + size]
-            at += size
-        elif kind == 0:
-            _, at = _varint(raw, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ConfigError("not an ONNX file")
-
-
-def _varint(raw: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(raw):
-            raise ConfigError("not an ONNX file")
-        byte = raw[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7

@@ -1,0 +1,166 @@
+"""Paddle Inference: Paddle's own programs, ``.pdmodel`` and PIR ``.json``; the reference engine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from pipelines.core.base import ModelFiles
+from pipelines.core.errors import ConfigError, EngineError
+from pipelines.core.paddle_program import Port, read_ports
+
+from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
+
+#: Shapes for which oneDNN keeps its primitives, PaddleX's own figure.
+ONEDNN_CACHE = 10
+#: Inputs above this size give their activations back after the run.
+LARGE_INPUT_BYTES = 40 << 20
+#: MB of GPU memory taken at the start; it grows.
+_GPU_START_MB = 100
+
+_INSTALL = "python -m pip install 'paddle-pipeline-server[paddle]'"
+
+
+class PaddleEngine(Engine):
+    """A predictor. Paddle copies inputs and outputs."""
+
+    name: ClassVar[str] = "paddle"
+    formats: ClassVar[tuple[str, ...]] = ("pir", "pdmodel")
+
+    @classmethod
+    def available(cls) -> str | None:
+        """None when a release is installed that runs these models.
+
+        3.3 fails or crashes with oneDNN on any net with bilinear resizing.
+        """
+        if importlib.util.find_spec("paddle") is None:
+            return f"PaddlePaddle is not installed: {_INSTALL}"
+        for package in ("paddlepaddle", "paddlepaddle-gpu"):
+            try:
+                version = importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            if tuple(version.split(".")[:2]) >= ("3", "3"):
+                return f"{package} {version} crashes on these models, 3.2.2 does not: {_INSTALL}"
+        return None
+
+    @classmethod
+    def gpus(cls) -> int:
+        """GPUs that this build of Paddle can use."""
+        if cls.available() is not None or nvidia_gpus() == 0:
+            return 0
+        paddle = _import_paddle()
+        return int(paddle.device.cuda.device_count()) if paddle.device.is_compiled_with_cuda() else 0
+
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        self._files, self._options = files, options
+        kind = next((kind for kind in self.formats if kind in files.files), None)
+        if kind is None or "params" not in files.files:
+            raise EngineError(f"paddle cannot run {files.name}: it has no Paddle program with weights")
+        _import_paddle()
+        from paddle import inference  # noqa: PLC0415
+
+        try:
+            ports = read_ports(files.files[kind])
+            config = self._config(inference, files.files[kind], files.files["params"])
+            self._predictor: Any = inference.create_predictor(config)
+            inputs, outputs = self._predictor.get_input_names(), self._predictor.get_output_names()
+        except ConfigError as error:
+            raise EngineError(f"paddle cannot load {files.name}: {error}") from error
+        except Exception as error:
+            raise EngineError(f"paddle cannot load {files.name}: {_reason(error)}") from error
+        self.inputs, self.outputs = _specs(inputs, ports), _specs(outputs, ports)
+
+    def _config(self, inference: Any, program: str, params: str) -> Any:
+        config = inference.Config(program, params)
+        config.disable_glog_info()
+        config.enable_memory_optim()
+        # The new IR, its executor and level 3: PaddleX's own default, loads twice as fast as the old IR.
+        config.enable_new_ir(True)
+        config.enable_new_executor()
+        config.set_optimization_level(3)
+        kind, _, index = self._options.device.partition(":")
+        if kind == "gpu":
+            half = self._options.precision in ("fp16", "auto")
+            precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
+            config.enable_use_gpu(_GPU_START_MB, int(index or 0), precision)
+            return config
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(self._options.threads)
+        config.enable_mkldnn()
+        config.set_mkldnn_cache_capacity(ONEDNN_CACHE)
+        if self._options.precision == "bf16":
+            config.enable_mkldnn_bfloat16()
+        return config
+
+    def sibling(self, threads: int) -> PaddleEngine:
+        """Another predictor: Paddle fixes the thread count of a predictor and all its clones."""
+        return PaddleEngine(self._files, msgspec.structs.replace(self._options, threads=threads))
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """See :meth:`Engine.run`."""
+        if self._predictor is None:
+            raise EngineError("the engine is closed")
+        # Paddle keeps what it was fed before, and takes shapes that its kernels then crash on.
+        _check(feeds, self.inputs)
+        try:
+            for name, array in feeds.items():
+                handle = self._predictor.get_input_handle(name)
+                handle.reshape(array.shape)
+                handle.copy_from_cpu(np.ascontiguousarray(array))
+            self._predictor.run()
+            results = [self._predictor.get_output_handle(spec.name).copy_to_cpu() for spec in self.outputs]
+            if sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES:
+                self._predictor.try_shrink_memory()
+        except Exception as error:
+            raise EngineError from error
+        return results
+
+    def close(self) -> None:
+        """See :meth:`Engine.close`."""
+        self._predictor = None
+
+
+def _import_paddle() -> Any:
+    """The framework, without the advice that it gives developers on import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddle  # noqa: PLC0415 - frameworks are loaded by devices only
+
+    return paddle
+
+
+def _reason(error: Exception) -> str:
+    """The line of Paddle's page-long messages that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "Error" in line and ":" in line), lines[-1] if lines else "unknown"
+    )
+
+
+def _specs(names: Sequence[str], ports: Mapping[str, Port]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, *ports.get(name, Port((), ""))) for name in names)
+
+
+def _check(feeds: Mapping[str, np.ndarray], inputs: tuple[TensorSpec, ...]) -> None:
+    """Raise EngineError unless there is an array of the right shape and type for each input."""
+    if feeds.keys() != {spec.name for spec in inputs}:
+        raise EngineError from ValueError(
+            f"inputs {sorted(feeds)} where {[s.name for s in inputs]} are wanted"
+        )
+    for spec in inputs:
+        array = feeds[spec.name]
+        fits = len(array.shape) == len(spec.shape) and all(
+            size > 0 and wanted in (-1, size) for size, wanted in zip(array.shape, spec.shape, strict=True)
+        )
+        if not fits or array.dtype.name != spec.dtype:
+            raise EngineError from ValueError(f"{array.dtype} {array.shape} does not fit {spec}")
+
+
+ENGINE = PaddleEngine
