@@ -34,7 +34,9 @@ cdef extern from "db.h" nogil:
         pass
 
     ptrdiff_t db_find(const db_options *of, contour_list *found)
-    ptrdiff_t db_boxes_of(const db_options *of, const contour_list *found, ptrdiff_t candidates, db_box *boxes)
+    ptrdiff_t db_boxes_of(
+        const db_options *of, const contour_list *found, ptrdiff_t candidates, db_box *boxes
+    )
 
 #: Boxes of one page that need no allocation; more are rare.
 cdef enum:

@@ -4,7 +4,16 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
-from kernels.pixels cimport LONGEST_SIDE, canvas, check_image, check_side, cpu_detect, picture, resample, set_canvas
+from kernels.pixels cimport (
+    LONGEST_SIDE,
+    canvas,
+    check_image,
+    check_side,
+    cpu_detect,
+    picture,
+    resample,
+    set_canvas,
+)
 
 cdef extern from "sample.h" nogil:
     ctypedef struct point:
@@ -32,6 +41,10 @@ ctypedef fused coordinate:
     int
 
 
+cdef bint is_far(int32_t value) noexcept:
+    return value < -LONGEST_SIDE or value > LONGEST_SIDE
+
+
 cdef int measure(const coordinate[:, :] quad, crop *of) except -1:
     cdef point points[4]
     cdef int i
@@ -39,7 +52,7 @@ cdef int measure(const coordinate[:, :] quad, crop *of) except -1:
         raise ValueError("a box has four corners of x and y")
     for i in range(4):
         points[i].x, points[i].y = quad[i, 0], quad[i, 1]
-        if not (-LONGEST_SIDE <= points[i].x <= LONGEST_SIDE and -LONGEST_SIDE <= points[i].y <= LONGEST_SIDE):
+        if is_far(points[i].x) or is_far(points[i].y):
             raise ValueError(f"corners must lie within {LONGEST_SIDE} pixels")
     if not crop_measure(points, of):
         raise ValueError("the box has no whole pixel of width and height")

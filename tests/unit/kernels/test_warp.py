@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -157,6 +159,7 @@ OUT = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         pytest.param(PAGE, QUAD.astype(np.float32), OUT, id="float corners"),
         pytest.param(PAGE, np.repeat(QUAD[:1], 4, axis=0), OUT, id="one point"),
         pytest.param(PAGE, QUAD.astype(np.int32) * 10000, OUT, id="corners far away"),
+        pytest.param(PAGE, np.full((4, 2), -(2**31), np.int32), OUT, id="smallest integers"),
         pytest.param(PAGE, QUAD, OUT[:-1], id="out of another size"),
         pytest.param(PAGE, QUAD, np.zeros((HEIGHT, 2 * WIDTH, 3), np.uint8)[:, ::2], id="out with gaps"),
         pytest.param(PAGE, QUAD, PAGE[:HEIGHT, :WIDTH], id="read-only out"),
@@ -180,3 +183,22 @@ def test_fused_crop_refuses(changed):
     good = {"image": PAGE, "quad": QUAD, "out": np.zeros((3, 48, 64), np.float32), "width": 64}
     with pytest.raises(ValueError, match=r"."):
         crop_line_normalize_chw(**{**good, "scale": SCALE, "shift": SHIFT, **changed})
+
+
+def test_threads_do_not_share_scratch():
+    """Lines of very different sizes at once; each thread's rows live in memory of its own."""
+    quads = [box((120, 90), width, 20, angle) for width, angle in ((30, 3), (200, 10), (90, 80), (150, 0))]
+    expected = [np.empty((3, 48, 320), np.float32) for _ in quads]
+    for quad, out in zip(quads, expected, strict=True):
+        twin.crop_line_normalize_chw(PAGE, quad, out, 300, SCALE, SHIFT)
+
+    def work(index):
+        out = np.empty((3, 48, 320), np.float32)
+        for _ in range(50):
+            crop_line_normalize_chw(PAGE, quads[index], out, 300, SCALE, SHIFT)
+            if not np.array_equal(out, expected[index]):
+                return False
+        return True
+
+    with ThreadPoolExecutor(len(quads)) as pool:
+        assert all(pool.map(work, range(len(quads))))
