@@ -46,7 +46,7 @@ class PaddleEngine(Engine):
                 version = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:
                 continue
-            if tuple(version.split(".")[:2]) >= ("3", "3"):
+            if tuple(int(part) for part in version.split(".")[:2]) >= (3, 3):
                 return f"{package} {version} crashes on these models, 3.2.2 does not: {_INSTALL}"
         return None
 
