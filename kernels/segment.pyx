@@ -4,6 +4,7 @@
 import fcntl
 import os
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.errno cimport errno as c_errno
@@ -36,6 +37,7 @@ def monotonic_ns():
     return monotonic_now()
 
 
+@cython.no_gc  # clearing it in a cycle would lose the segment before the last memoryview is released
 cdef class View:
     """A buffer over part of a mapping. It keeps the segment from being unmapped."""
 

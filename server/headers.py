@@ -177,7 +177,7 @@ def _other(data: bytes) -> Header:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=("JPEG2000", "PPM", "SUN", "TIFF")) as image:
                 return Header("other", *image.size)
     except Image.DecompressionBombError as fault:

@@ -96,11 +96,9 @@ def _decode_jpeg(
         wire.pixels(view, shape) if turned is None else np.empty((shape.height, shape.width, 3), np.uint8)
     )
     try:
-        image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=target, strict=True)
-    except ValueError as fault:
-        # libjpeg's words for data that ended early; other warnings are harmless (OpenCV ignores them too)
-        if "Premature end of JPEG file" in str(fault) and truncated == "reject":
-            raise BadRequest(f"{_TRUNCATED}; --truncated_images accept reads what is there") from None
+        image = _libjpeg(data, target, truncated)
+    except ValueError:
+        _check_complete(data)
         return None
     if image.shape != target.shape:
         raise BadRequest(f"{INVALID}: the image is not of the size that its header claims")
@@ -110,6 +108,30 @@ def _decode_jpeg(
     shape = Shape(height=upright.shape[0], width=upright.shape[1])
     np.copyto(wire.pixels(view, shape), upright)
     return shape
+
+
+def _libjpeg(data: bytes, target: np.ndarray, truncated: Literal["reject", "accept"]) -> np.ndarray:
+    """Decode into ``target``. Raises ValueError when libjpeg-turbo's plain interface cannot."""
+    image: np.ndarray
+    try:
+        image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=target, strict=True)
+    except ValueError as fault:
+        # libjpeg's words for data that ended early. Its other warnings are harmless, OpenCV ignores them too.
+        if "Premature end of JPEG file" in str(fault) and truncated == "reject":
+            raise BadRequest(f"{_TRUNCATED}; --truncated_images accept reads what is there") from None
+        image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=target, strict=False)
+    return image
+
+
+def _check_complete(data: bytes) -> None:
+    """Raise BadRequest for a JPEG that ends early: OpenCV would leave what is missing uninitialised."""
+    from PIL import Image  # noqa: PLC0415 - rarely needed, slow to import
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        raise BadRequest(f"{INVALID}: the image is damaged or truncated") from None
 
 
 def _decode_any(data: bytes) -> np.ndarray:

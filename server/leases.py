@@ -11,6 +11,9 @@ from typing import Any
 from kernels.slots import Slots
 
 
+_GONE = memoryview(b"")
+
+
 class Lease:
     """A slot of this worker. A context manager: leaving it gives the slot back.
 
@@ -73,6 +76,7 @@ class Lease:
     def _settle(self) -> None:
         if not self.closed or self._writers:
             return
+        self.view = _GONE  # a finished request may linger in a cycle; the mapping must not
         slots = self._slots
         if self.answer is None:  # never handed over
             slots.release(self.slot, slots.generation(self.slot))

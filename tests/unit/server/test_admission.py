@@ -1,0 +1,132 @@
+import pytest
+
+from pipelines.core.errors import BadRequest, DeadlinePassed, NotReady, Overloaded
+from server.admission import Admission, timeout_of
+from server.config import Limits
+
+
+class Door:
+    """An admission whose queue and clock the test sets."""
+
+    def __init__(self, devices=2, **limits):
+        self.queued, self.now = 0.0, 1_000
+        self.admission = Admission(Limits(**limits), lambda: self.queued, devices, lambda: self.now)
+
+
+def test_full_queue_is_refused_at_the_door():
+    door = Door(max_queue_ms=500)
+    door.queued = 500
+    door.admission.admit().__exit__(None, None, None)
+    door.queued = 500.1
+    with pytest.raises(Overloaded) as refused:
+        door.admission.admit()
+    assert refused.value.retry_after_s == 1
+    assert door.admission.inside == 0
+
+
+def test_retry_after_grows_with_the_queue():
+    door = Door(max_queue_ms=500)
+    door.queued = 9_000
+    with pytest.raises(Overloaded) as refused:
+        door.admission.admit()
+    assert refused.value.retry_after_s == 5
+
+
+def test_no_device_is_not_ready():
+    def nobody():
+        raise NotReady
+
+    with pytest.raises(NotReady):
+        Admission(Limits(), nobody, 1, lambda: 0).admit()
+
+
+def test_requests_that_are_not_handed_over_yet_count():
+    """Many come through the door while the queue is empty, and announce their cost after their bodies."""
+    door = Door(devices=2, max_queue_ms=100)
+    first, second, third = (door.admission.admit() for _ in range(3))
+    first.cost(150)
+    second.cost(60)  # 150 ms on two devices is no more than 100
+    with pytest.raises(Overloaded):
+        third.cost(1)
+    with pytest.raises(Overloaded):
+        door.admission.admit()
+    first.published(150)
+    third.cost(1)
+
+
+def test_leaving_gives_everything_back():
+    door = Door()
+    with door.admission.admit() as permit:
+        permit.hold(1000)
+        permit.cost(0.1)
+        permit.published(0.03)
+        assert door.admission.held_bytes == 1000
+        assert door.admission.inside == 1
+    assert (door.admission.inside, door.admission.held_bytes, door.admission.unpublished_ms) == (0, 0, 0.0)
+
+
+def test_a_failed_request_gives_everything_back():
+    door = Door()
+    with pytest.raises(ZeroDivisionError), door.admission.admit() as permit:
+        permit.hold(7)
+        permit.cost(5)
+        raise ZeroDivisionError
+    assert (door.admission.inside, door.admission.held_bytes, door.admission.unpublished_ms) == (0, 0, 0.0)
+
+
+def test_held_bytes_are_bounded():
+    door = Door(max_decoded_bytes=100)
+    with door.admission.admit() as first, door.admission.admit() as second:
+        first.hold(60)
+        with pytest.raises(Overloaded):
+            second.hold(41)
+        second.hold(40)
+        first.free(1)
+        second.hold(1)
+
+
+def test_what_never_fits_is_the_clients_fault():
+    door = Door(max_decoded_bytes=100)
+    with door.admission.admit() as permit, pytest.raises(BadRequest, match="at most 100"):
+        permit.hold(101)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        pytest.param(None, 60_000, id="default"),
+        pytest.param(5, 5, id="lower"),
+        pytest.param(90_000, 60_000, id="higher"),
+    ],
+)
+def test_a_client_can_only_lower_the_deadline(asked, given):
+    door = Door(request_timeout_ms=60_000)
+    assert door.admission.admit(asked).deadline_ns == 1_000 + given * 1_000_000
+
+
+def test_deadline_is_checked():
+    door = Door(request_timeout_ms=1)
+    permit = door.admission.admit()
+    permit.check_deadline()
+    door.now += 1_000_000
+    with pytest.raises(DeadlinePassed):
+        permit.check_deadline()
+
+
+@pytest.mark.parametrize("header", ["", "0", "-1", "1.5", "abc", "1e3", " 5", "٣", "9" * 13])
+def test_a_timeout_that_is_no_number_is_refused(header):
+    with pytest.raises(BadRequest, match="X-Request-Timeout-Ms"):
+        timeout_of(header)
+
+
+def test_timeout_header():
+    assert timeout_of(None) is None
+    assert timeout_of("250") == 250
+
+
+def test_repr_is_a_status_line():
+    door = Door()
+    with door.admission.admit() as permit:
+        permit.hold(3 << 20)
+        permit.cost(250)
+        assert repr(door.admission) == "<Admission: 1 inside, 3 MiB held, 250 ms to hand over>"
