@@ -21,6 +21,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 #: PaddleX's PDF_RENDER_SCALE and PDF_MIN_RENDER_SCALE: 144 dpi, and where it gives up.
@@ -69,7 +70,7 @@ def open_pdf(path: str, limit: int, max_pixels: int) -> tuple[int, list[tuple[in
     import pypdfium2  # noqa: PLC0415 - only for PDFs
 
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(Path(path).read_bytes())  # by name it would resolve the link
         document.init_forms()
         total = len(document)
         points = [document.get_page_size(index) for index in range(min(total, limit))]
