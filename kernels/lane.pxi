@@ -8,6 +8,7 @@ cdef Lane make_lane(Segment segment, Py_ssize_t index, Py_ssize_t position):
     return self
 
 
+@cython.no_gc  # it refers to the segment alone
 cdef class Lane:
     cdef Segment segment
     cdef Py_ssize_t position

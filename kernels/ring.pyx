@@ -1,6 +1,8 @@
 # cython: nonecheck=True
 """Thin class over ring.h; words and types are in ring.pyi."""
 
+cimport cython
+
 
 cdef Ring make_ring(Segment segment, Py_ssize_t worker, Py_ssize_t device, int to_worker):
     cdef Ring self = Ring.__new__(Ring)
@@ -13,6 +15,7 @@ cdef Ring make_ring(Segment segment, Py_ssize_t worker, Py_ssize_t device, int t
     return self
 
 
+@cython.no_gc  # it refers to the segment alone
 cdef class Ring:
     def __init__(self):
         raise TypeError("use Ring.to_device or Ring.to_worker")

@@ -6,6 +6,7 @@ Generations are 32 bits and epochs 24; Cython refuses what does not fit 32 bits
 
 from collections import namedtuple
 
+cimport cython
 from libc.stdlib cimport free, malloc
 
 from kernels.segment cimport (
@@ -48,6 +49,7 @@ cdef uint64_t bounded(uint64_t nbytes, uint64_t capacity) noexcept:
     return nbytes if nbytes <= capacity else 0
 
 
+@cython.no_gc  # it refers to the segment alone: no cycle, and never cleared under a finaliser's feet
 cdef class Slots:
     def __cinit__(self, Segment segment not None):
         self.segment = segment
