@@ -17,9 +17,9 @@ from pipelines.core.inference_yml import Description
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 
-#: One-thread time per input pixel: PP-OCRv6 small and PP-OCRv4 mobile on ONNX Runtime, 2 cores of an AMD
-#: EPYC with AVX-512 (corrected on every device by what it measures).
-MS_PER_PIXEL = 1.6e-4
+#: One-thread time per input pixel: PP-OCRv6 small on ONNX Runtime, on a core of an AMD EPYC with AVX-512.
+#: PP-OCRv4 mobile takes 0.4 of it, OpenVINO 0.7 (every device corrects estimates by what it measures).
+MS_PER_PIXEL = 3.5e-4
 
 
 class Page(msgspec.Struct, frozen=True):

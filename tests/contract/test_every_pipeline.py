@@ -1,13 +1,11 @@
 """What every pipeline in the registry must keep, on the engine of the base install."""
 
-import base64
 import json
 from pathlib import Path
 
 import jsonschema
 import msgspec
 import numpy as np
-import orjson
 import pytest
 
 from pipelines.core.base import Item, Page, Pipeline, Reply
@@ -15,7 +13,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import from_name
-from server import wire
+from server import encode, wire
 from tests.driver import Driver, config_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -151,15 +149,6 @@ def test_items_together_give_what_each_gives_alone(driver):
             assert close(alone, together)
 
 
-def as_sent(value):
-    """A result as a client reads it: arrays as lists, pictures as base64 text."""
-
-    def text(bytes_):
-        return base64.b64encode(bytes_).decode()
-
-    return orjson.loads(orjson.dumps(value, default=text, option=orjson.OPT_SERIALIZE_NUMPY))
-
-
 @pytest.mark.parametrize("visualize", [False, True])
 def test_answers_fit_their_slot_and_their_schema(driver, visualize):
     config = driver.config
@@ -185,4 +174,5 @@ def test_answers_fit_their_slot_and_their_schema(driver, visualize):
                     )
                 )  # fmt: skip
                 described = schema(config.name, operation, form)["result"]
-                jsonschema.validate(as_sent(answer), described, jsonschema.Draft202012Validator)
+                sent = json.loads(encode.success(form.generation, "id", answer))
+                jsonschema.validate(sent["result"], described, jsonschema.Draft202012Validator)

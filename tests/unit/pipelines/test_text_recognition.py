@@ -7,7 +7,7 @@ import pytest
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.lines import Line
 from pipelines.stages import text_recognition
-from pipelines.stages.text_recognition import RUN_LINES, Text, TextRecognition
+from pipelines.stages.text_recognition import RUN_COLUMNS, Text, TextRecognition
 from tests.model_dirs import RECOGNITION, Scripted, box, model, spelled
 
 ALPHABET = RECOGNITION["PostProcess"]["character_dict"]
@@ -115,12 +115,13 @@ def _places(calls, order):
 
 def test_runs_are_bounded_and_groups_stay_whole(tmp_path):
     recognition, engine = stage(tmp_path), Scripted(reads_brightness)
-    calls, _ = recognition.grouped([line(100) for _ in range(5 * RUN_LINES)], 5)
+    calls, _ = recognition.grouped([line(100) for _ in range(20)], 5)
     run(recognition, engine, calls)
-    assert {len(tensor) for tensor in engine.seen} == {5}
+    assert [len(tensor) for tensor in engine.seen] == [5, 5, 5, 5]
     engine.seen.clear()
-    run(recognition, engine, recognition.tight([line(100) for _ in range(2 * RUN_LINES + 1)]))
-    assert [len(tensor) for tensor in engine.seen] == [RUN_LINES, RUN_LINES, 1]
+    width = RUN_COLUMNS // 3
+    run(recognition, engine, recognition.tight([line(width - width % 32) for _ in range(7)]))
+    assert [len(tensor) for tensor in engine.seen] == [3, 3, 1]
 
 
 def test_repeats_and_blanks_collapse_and_the_score_is_the_mean(tmp_path):
