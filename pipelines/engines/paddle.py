@@ -63,6 +63,8 @@ class PaddleEngine(Engine):
         kind = next((kind for kind in self.formats if kind in files.files), None)
         if kind is None or "params" not in files.files:
             raise EngineError(f"paddle cannot run {files.name}: it has no Paddle program with weights")
+        if options.device != "cpu" and self.gpus() == 0:
+            raise EngineError("this build of PaddlePaddle sees no GPU here")
         _import_paddle()
         from paddle import inference  # noqa: PLC0415
 
@@ -133,6 +135,8 @@ def _import_paddle() -> Any:
         warnings.simplefilter("ignore")
         import paddle  # noqa: PLC0415 - frameworks are loaded by devices only
 
+    # Its handlers print a page and swallow what the supervisor should see.
+    paddle.disable_signal_handler()
     return paddle
 
 

@@ -1,0 +1,201 @@
+"""What every engine promises, on one tiny model whose answer is known; new engines are picked up by name."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.core.base import ModelFiles
+from pipelines.core.errors import EngineError
+from pipelines.core.registry import engine_names, load_engine
+from pipelines.engines.base import EngineOptions
+from tests import tiny
+
+#: ``fake`` computes rules, not nets; it has its own tests.
+ENGINES = [name for name in engine_names() if name != "fake"]
+PAIRS = [
+    pytest.param(name, kind, id=f"{name}-{kind}")
+    for name in ENGINES
+    for kind in load_engine(name).formats
+    if kind in {"onnx", "pdmodel", "pir"}
+]
+#: float32 sums over 27 products
+TOLERANCE = 1e-5
+
+
+def picture(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """Engines of the tiny model, one per (name, format), closed at the end."""
+    loaded = {}
+
+    def get(name, kind):
+        if (name, kind) not in loaded:
+            files = tiny.model(kind, tmp_path_factory.mktemp(kind))
+            loaded[name, kind] = load_engine(name)(files, EngineOptions(threads=1))
+        return loaded[name, kind]
+
+    yield get
+    for engine in loaded.values():
+        engine.close()
+
+
+def check(engine, x):
+    results = engine.run({engine.inputs[0].name: x})
+    for found, expected in zip(results, tiny.answer(x), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def resident_kb():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engine_is_installed_with_the_test_extra(name):
+    cls = load_engine(name)
+    assert cls.available() is None
+    assert cls.name == name
+    assert cls.formats
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+class TestEngine:
+    def test_specs_say_what_the_file_says(self, load, name, kind):
+        engine = load(name, kind)
+        assert [(spec.shape, spec.dtype) for spec in engine.inputs] == [((-1, 3, -1, -1), "float32")]
+        assert [spec.dtype for spec in engine.outputs] == ["float32", "float32"]
+        assert [spec.shape for spec in engine.outputs] == [(-1, 4), (-1, 4, -1, -1)]
+        assert engine.inputs[0].name == "x"
+
+    def test_answer(self, load, name, kind):
+        check(load(name, kind), picture(2, 3, 9, 13))
+
+    def test_dynamic_shapes_in_any_order(self, load, name, kind):
+        for shape in ((1, 3, 1, 1), (3, 3, 40, 8), (1, 3, 8, 40), (2, 3, 33, 65), (1, 3, 1, 1)):
+            check(load(name, kind), picture(*shape))
+
+    def test_input_is_left_as_it_was(self, load, name, kind):
+        x = picture(1, 3, 16, 16)
+        before = x.copy()
+        check(load(name, kind), x)
+        assert np.array_equal(x, before)
+
+    def test_input_that_must_not_be_written(self, load, name, kind):
+        x = picture(1, 3, 16, 16)
+        x.flags.writeable = False
+        check(load(name, kind), x)
+
+    def test_result_belongs_to_the_last_input(self, load, name, kind):
+        engine = load(name, kind)
+        first, second = picture(1, 3, 16, 16, seed=1), picture(1, 3, 16, 16, seed=2)
+        check(engine, first)
+        check(engine, second)
+        # The caller's memory is used again and again (a stage's scratch tensor).
+        first[...] = second
+        check(engine, first)
+
+    @pytest.mark.parametrize(
+        "feeds",
+        [
+            pytest.param(lambda x: {}, id="nothing"),
+            pytest.param(lambda x: {"y": x}, id="another-name"),
+            pytest.param(lambda x: {"x": x, "y": x}, id="one-too-many"),
+            pytest.param(lambda x: {"x": x[0]}, id="rank"),
+            pytest.param(lambda x: {"x": np.ascontiguousarray(x[:, :2])}, id="channels"),
+            pytest.param(lambda x: {"x": x.astype(np.float64)}, id="float64"),
+            pytest.param(lambda x: {"x": (x * 255).astype(np.uint8)}, id="uint8"),
+        ],
+    )
+    def test_wrong_feeds_are_engine_errors_and_harm_nothing(self, load, name, kind, feeds):
+        engine = load(name, kind)
+        with pytest.raises(EngineError) as caught:
+            engine.run(feeds(picture(1, 3, 8, 8)))
+        assert str(caught.value) == EngineError.default  # nothing of the framework reaches a client
+        check(engine, picture(1, 3, 8, 8))
+
+    def test_sibling_answers_alike_and_lives_on_its_own(self, load, name, kind):
+        engine = load(name, kind)
+        sibling = engine.sibling(2)
+        assert sibling.inputs == engine.inputs
+        x = picture(2, 3, 32, 48)
+        for _ in range(3):  # the two forms take turns in a device
+            check(engine, x)
+            check(sibling, x)
+        sibling.close()
+        check(engine, x)
+
+    def test_closing_twice_does_no_harm_and_a_closed_engine_says_so(self, load, name, kind):
+        engine = load(name, kind).sibling(1)
+        engine.close()
+        engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            engine.run({"x": picture(1, 3, 8, 8)})
+
+    def test_memory_stays_flat(self, load, name, kind):
+        engine = load(name, kind)
+        shapes = [(1, 3, 16 * (1 + i % 4), 16 * (1 + i // 4)) for i in range(16)]
+        pictures = [picture(*shape) for shape in shapes]
+
+        def rounds(count):
+            for _ in range(count):
+                for x in pictures:
+                    engine.run({"x": x})
+            gc.collect()
+            return resident_kb()
+
+        before = rounds(10)
+        # One float32 map kept per run would be 5 MB in 40 rounds.
+        assert rounds(40) - before < 3000
+
+
+@pytest.mark.parametrize("name", ENGINES)
+class TestLoading:
+    def test_a_format_it_does_not_run(self, name, tmp_path):
+        cls = load_engine(name)
+        kind = next(kind for kind in ("pir", "onnx") if kind not in cls.formats)
+        with pytest.raises(EngineError, match=f"{name} cannot run tiny"):
+            cls(tiny.model(kind, tmp_path), EngineOptions())
+
+    @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"not a model"], ids=["empty", "zeros", "text"])
+    def test_a_broken_file(self, name, tmp_path, content):
+        cls = load_engine(name)
+        kind = "onnx" if "onnx" in cls.formats else "pdmodel"
+        files = tiny.model(kind, tmp_path)
+        Path(files.files[kind]).write_bytes(content)
+        with pytest.raises(EngineError, match=f"{name} cannot load tiny") as caught:
+            cls(files, EngineOptions())
+        assert "\n" not in str(caught.value)
+
+    def test_a_missing_file(self, name, tmp_path):
+        cls = load_engine(name)
+        kind = "onnx" if "onnx" in cls.formats else "pdmodel"
+        files = tiny.model(kind, tmp_path)
+        gone = {each: path + ".gone" for each, path in files.files.items()}
+        with pytest.raises(EngineError):
+            cls(ModelFiles(files.name, files.directory, gone), EngineOptions())
+
+    def test_a_gpu_that_is_not_there(self, name, tmp_path):
+        cls = load_engine(name)
+        if cls.gpus():
+            pytest.skip("there is a GPU")
+        kind = "onnx" if "onnx" in cls.formats else "pdmodel"
+        with pytest.raises(EngineError):
+            cls(tiny.model(kind, tmp_path), EngineOptions(device="gpu:0"))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_precision_that_may_be_reduced_stays_near(name, tmp_path):
+    """``bf16`` is a permission: engines without it compute in float32."""
+    cls = load_engine(name)
+    kind = "onnx" if "onnx" in cls.formats else "pdmodel"
+    engine = cls(tiny.model(kind, tmp_path), EngineOptions(precision="bf16"))
+    x = picture(1, 3, 24, 24)
+    scores = engine.run({"x": x})[0]
+    engine.close()
+    np.testing.assert_allclose(scores, tiny.answer(x)[0], atol=2e-2)
