@@ -139,6 +139,10 @@ class Permit:
         if self._admission.now_ns() >= self.deadline_ns:
             raise DeadlinePassed
 
+    def left_s(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0, self.deadline_ns - self._admission.now_ns()) / 1e9
+
     def _expect(self, cost_ms: float) -> None:
         self._admission.unpublished_ms += cost_ms - self._unpublished_ms
         self._unpublished_ms = cost_ms

@@ -11,15 +11,16 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 
 from pipelines.core.errors import BadRequest
 from server import wire
+from server.clock import within
 from server.config import Limits
 from server.headers import INVALID
 from server.launch import child_command
@@ -148,11 +149,11 @@ class Renderer:
             raise BadRequest(reply.error)
         return reply
 
-    async def _patiently(self, answer: Awaitable[T]) -> T:
+    async def _patiently(self, answer: Coroutine[Any, Any, T]) -> T:
         """Wait within the child's wall time, which runs only while something is asked of it."""
         started = time.monotonic()
         try:
-            return await asyncio.wait_for(answer, self._left_s)
+            return await within(self._left_s, answer)
         except asyncio.TimeoutError:
             raise BadRequest(
                 f"The document takes more than {self._limits.render_timeout_ms} ms to render"

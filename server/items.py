@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from kernels.segment import Segment
 from pipelines.core.base import Page
-from pipelines.core.errors import Poisoned, ServeError
+from pipelines.core.errors import DeadlinePassed, Poisoned, ServeError
 from server import wire
 from server.admission import Permit
+from server.clock import within
 from server.config import Limits
 from server.decode import Endpoint, FileKind, Parsed
 from server.dispatch import Dispatcher
@@ -29,12 +30,13 @@ from server.wire import Shape
 
 
 class Ground(NamedTuple):
-    """What all requests of a worker share."""
+    """What all requests of a worker share. ``renders`` bounds the render children that run together."""
 
     segment: Segment
     dispatcher: Dispatcher
     metrics: Metrics
     limits: Limits
+    renders: asyncio.Semaphore
 
 
 class Work(msgspec.Struct):
@@ -183,22 +185,40 @@ async def _receive(
 
 async def _run_document(ground: Ground, work: Work, data: bytes, header: Header | None) -> None:
     """Render page after page into a window of slots; every page goes to a device as soon as it is there."""
-    kind: Any = "pdf" if header is None else "tiff"
+    kind: Literal["pdf", "tiff"] = "pdf" if header is None else "tiff"
     ground.metrics.add("worker_documents")
-    max_pages = work.endpoint.config.serving.max_num_input_imgs
     started = time.perf_counter()
-    async with Renderer(data, kind, max_pages, ground.limits) as renderer:
-        window = Window(ground, work, renderer)
-        try:
-            await window.reserve()
-            await window.render()
-            work.timings["decode"] = 1000 * (time.perf_counter() - started)
-        except BaseException:
-            await window.abort()
-            raise
+    await _take_turn(ground.renders, work.permit)
+    try:
+        window = await _render(ground, work, data, kind)
+    finally:
+        ground.renders.release()
+    work.timings["decode"] = work.timings.get("decode", 0.0) + 1000 * (time.perf_counter() - started)
     work.pages = await window.finish()
     sizes = [{"width": page.width, "height": page.height} for page in work.pages]
     work.data_info = {"numPages": len(sizes), "pages": sizes, "type": kind}
+
+
+async def _take_turn(renders: asyncio.Semaphore, permit: Permit) -> None:
+    """Wait for a render child's place. Raises DeadlinePassed."""
+    try:
+        await within(permit.left_s(), renders.acquire())
+    except asyncio.TimeoutError:
+        raise DeadlinePassed from None
+
+
+async def _render(ground: Ground, work: Work, data: bytes, kind: Literal["pdf", "tiff"]) -> Window:
+    """Draw all pages; the last ones may still be with devices when this returns."""
+    max_pages = work.endpoint.config.serving.max_num_input_imgs
+    async with Renderer(data, kind, max_pages, ground.limits) as renderer:
+        window = Window(ground, work, renderer)
+        try:
+            window.reserve()
+            await window.render()
+        except BaseException:
+            await window.abort()
+            raise
+    return window
 
 
 class Window:
@@ -211,7 +231,7 @@ class Window:
         self._tasks: list[asyncio.Task[Page]] = []
         self._slot_bytes = max(work.slot_bytes(shape) for shape in self._shapes)
 
-    async def reserve(self) -> None:
+    def reserve(self) -> None:
         """Take the permit and the slots for the whole document. Raises Overloaded."""
         count = min(len(self._shapes), self._ground.limits.document_slots)
         sizes = sorted((shape.nbytes for shape in self._shapes), reverse=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from kernels.slots import Slots
 
-
 _GONE = memoryview(b"")
 
 

@@ -6,13 +6,13 @@ The handler reads top to bottom as the life of a request: door, body, parse, ite
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-import sys
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
@@ -22,14 +22,13 @@ from sanic.response import HTTPResponse
 from pipelines.core.errors import RequestTimeout, ServeError, TooLarge
 from server import encode
 from server.admission import Admission, Permit, timeout_of
+from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.exchange import Exchange
 from server.items import Ground
 from server.metrics import Table, exposition
 from server.readiness import unready
-
-T = TypeVar("T")
 
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
 #: the answer before the connection closes.
@@ -208,14 +207,6 @@ def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> H
     return HTTPResponse(body, status, content_type="application/json")
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.wait_for``, without a task of its own where Python can do that. Raises TimeoutError."""
-    if sys.version_info < (3, 11):
-        return await asyncio.wait_for(work, seconds)
-    async with asyncio.timeout(seconds):
-        return await work
-
-
 def _stream(request: Request) -> Any:
     """Sanic's HTTP/1 object of this connection, whose base class declares none of what it can do."""
     return request.stream
@@ -237,7 +228,6 @@ async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
         while left > 0 and (chunk := await stream.read()) is not None:
             left -= len(chunk)
 
-    try:
+    with contextlib.suppress(asyncio.TimeoutError, SanicException):
         await within(_LINGER_S, read_on())
-    except (asyncio.TimeoutError, SanicException):
-        return
+    stream.request_body = None  # Sanic would wait for the rest

@@ -124,7 +124,7 @@ class Worker:
         self._admission = Admission(
             config.limits, self._dispatcher.queued_ms, len(config.devices), monotonic_ns
         )
-        ground = Ground(segment, self._dispatcher, metrics, config.limits)
+        ground = Ground(segment, self._dispatcher, metrics, config.limits, asyncio.Semaphore(_threads()))
         self._routes = Routes(config, ground, self._admission, table, Font(config.cache_dir))
         self._stop = asyncio.Event()
 
@@ -206,7 +206,7 @@ def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
 
 
 def _threads() -> int:
-    """Threads for decoding and drawing; never one, so that a large image does not hold up the small ones."""
+    """Threads for decoding and drawing, and render children at once: with one, a large file holds up all."""
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
