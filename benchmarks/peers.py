@@ -7,7 +7,6 @@ so both sides read the same files.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -148,7 +147,7 @@ def our_server(folder: Path, name: str, document: Mapping[str, Any], *arguments:
         sys.executable, "-m", "server", "--device", "cpu", "--host", "127.0.0.1", "--port", "{port}",
         "--pipeline", str(write_yaml(folder, name, document)), *arguments,
     )  # fmt: skip
-    return Server(name, False, command, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}, "/health/ready")
+    return Server(name, False, command, {}, "/health/ready")
 
 
 #: Row labels of the standard comparison; the first of PaddleX's is its default.
