@@ -68,13 +68,15 @@ class Admission:
             # When the client comes back, half of what waits now has been worked off.
             raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
 
-    def hold(self, nbytes: int) -> None:
-        """Count bytes in. Raises Overloaded when that is too many now, BadRequest when it always would be."""
-        if nbytes > self._limits.max_decoded_bytes:
-            raise BadRequest(
-                f"The input needs {nbytes} bytes; a worker holds at most {self._limits.max_decoded_bytes}"
-            )
-        if self.held_bytes + nbytes > self._limits.max_decoded_bytes:
+    def hold(self, nbytes: int, already: int) -> None:
+        """Count bytes of a request in that holds ``already`` bytes.
+
+        Raises Overloaded when that is too many now, BadRequest when it always would be.
+        """
+        limit = self._limits.max_decoded_bytes
+        if already + nbytes > limit:
+            raise BadRequest(f"The input needs {already + nbytes} bytes; a worker holds at most {limit}")
+        if self.held_bytes + nbytes > limit:
             raise Overloaded
         self.held_bytes += nbytes
 
@@ -113,7 +115,7 @@ class Permit:
 
     def hold(self, nbytes: int) -> None:
         """Count ``nbytes`` of body or pixels. Raises Overloaded or BadRequest."""
-        self._admission.hold(nbytes)
+        self._admission.hold(nbytes, self._bytes)
         self._bytes += nbytes
 
     def free(self, nbytes: int) -> None:

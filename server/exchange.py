@@ -14,8 +14,9 @@ from pipelines.core.base import Generation, Reply
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
 from server import encode
 from server.admission import Permit
-from server.decode import Endpoint, FileKind, file_bytes, file_kind, forget_file, log_id_of
-from server.items import Ground, Work, run_items
+from server.decode import Endpoint, FileKind, Parsed, file_bytes, file_kind, forget_file, log_id_of
+from server.items import run_items
+from server.work import Ground, Work
 
 #: Bodies above this are parsed, and results above this are written, off the event loop; either takes
 #: about a millisecond at this size.
@@ -61,12 +62,15 @@ class Exchange:
         started = time.perf_counter()
         dispatcher = ground.dispatcher
         if len(body) > _INLINE_BYTES:
-            work, data, kind = await dispatcher.in_thread([], self._parse, ground, permit, body)
+            work = await dispatcher.in_thread([], self._parse, ground, permit, body)
         else:
-            work, data, kind = self._parse(ground, permit, body)
+            work = self._parse(ground, permit, body)
+        permit.free(len(body))
+        permit.hold(len(work.data))
+        del body
         self.timings["decode"] = 1000 * (time.perf_counter() - started)
         try:
-            await run_items(ground, work, data, kind)
+            await run_items(ground, work)
             if work.visualize or work.result_bytes > _INLINE_BYTES:
                 return await dispatcher.in_thread(work.leases, self._answer, work, font)
             return self._answer(work, font)
@@ -74,8 +78,8 @@ class Exchange:
             for lease in work.leases:
                 lease.close()
 
-    def _parse(self, ground: Ground, permit: Permit, body: bytes) -> tuple[Work, bytes, FileKind]:
-        """Type the body and take the file out of it. Any thread."""
+    def _parse(self, ground: Ground, permit: Permit, body: bytes) -> Work:
+        """Type the body and take the file out of it. Any thread; raises BadRequest or PipelineError."""
         endpoint = self.endpoint
         fields = endpoint.open(body, ground.limits.max_json_depth)
         self.generation = endpoint.generation_of(fields)
@@ -83,14 +87,18 @@ class Exchange:
             self.log_id = log_id_of(fields) or self.log_id
         parsed = endpoint.parse(fields)
         visualize = parsed.form.visualize(parsed.request, endpoint.config)
-        work = Work(endpoint, parsed, permit, self.request_id, visualize, self.timings)
-        if endpoint.operation.input == "none":
-            return work, b"", "blob"
+        data, kind = self._file(parsed)
+        return Work(endpoint, parsed, permit, self.request_id, visualize, data, kind, self.timings)
+
+    def _file(self, parsed: Parsed) -> tuple[bytes, FileKind]:
+        operation = self.endpoint.operation
+        if operation.input == "none":
+            return b"", "blob"
         source = parsed.form.source(parsed.request)
-        kind = file_kind(endpoint.operation, source)
+        kind = file_kind(operation, source)
         data = file_bytes(source, kind)
         forget_file(parsed.request, source)
-        return work, data, kind
+        return data, kind
 
     def _answer(self, work: Work, font: Callable[[], str]) -> bytes:
         """Make the result object and write it. Any thread; slots still hold the pixels."""

@@ -26,9 +26,9 @@ from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.exchange import Exchange
-from server.items import Ground
 from server.metrics import Table, exposition
 from server.readiness import unready
+from server.work import Ground
 
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
 #: the answer before the connection closes.
@@ -89,9 +89,10 @@ class Routes:
         exchange, fault = Exchange(endpoint), None
         try:
             with self._admission.admit(timeout_of(request.headers.get("x-request-timeout-ms"))) as permit:
-                body = await self._receive(request, permit)
-                exchange.received()
-                answer = await exchange.run(self._ground, permit, body, self._font)
+                # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
+                answer = await exchange.run(
+                    self._ground, permit, await self._receive(exchange, request, permit), self._font
+                )
             return self._success(exchange, request, answer)
         except asyncio.CancelledError:
             exchange.status = 499
@@ -110,7 +111,7 @@ class Routes:
             exchange.finish(self._ground, fault)
         return await self._refuse(exchange, request, fault)
 
-    async def _receive(self, request: Request, permit: Permit) -> bytes:
+    async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes:
         """The body, counted while it streams in. Raises TooLarge, RequestTimeout, Overloaded."""
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._ground.limits.max_body_bytes:
@@ -123,6 +124,7 @@ class Routes:
         if request.transport is not None:
             request.transport.resume_reading()  # type: ignore[attr-defined]
         self._ground.metrics.add("worker_received_bytes", len(body))
+        exchange.received()
         return body
 
     async def _read_body(self, request: Request, permit: Permit) -> bytes:

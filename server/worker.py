@@ -99,9 +99,9 @@ class Worker:
 
         from server.admission import Admission  # noqa: PLC0415
         from server.dispatch import Dispatcher  # noqa: PLC0415
-        from server.items import Ground  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
+        from server.work import Ground  # noqa: PLC0415
 
         cv2.setNumThreads(1)  # the pool's threads are the parallelism here
         boot, segment, lane = child

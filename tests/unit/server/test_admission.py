@@ -87,8 +87,11 @@ def test_held_bytes_are_bounded():
 
 def test_what_never_fits_is_the_clients_fault():
     door = Door(max_decoded_bytes=100)
-    with door.admission.admit() as permit, pytest.raises(BadRequest, match="at most 100"):
-        permit.hold(101)
+    with door.admission.admit() as permit:
+        permit.hold(60)
+        with pytest.raises(BadRequest, match="needs 101 bytes; a worker holds at most 100"):
+            permit.hold(41)
+        permit.hold(40)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""The pages of a PDF or TIFF: rendered into a window of slots, side by side over the devices."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Literal
+
+from pipelines.core.base import Page
+from pipelines.core.errors import DeadlinePassed
+from server.admission import Permit
+from server.clock import within
+from server.documents import Renderer
+from server.leases import Lease
+from server.wire import Shape
+from server.work import Ground, Work, fingerprint, hand_over, identify, receive
+
+
+async def run_document(ground: Ground, work: Work, kind: Literal["pdf", "tiff"]) -> None:
+    """Render page after page into a window of slots; every page goes to a device as soon as it is there."""
+    ground.metrics.add("worker_documents")
+    started = time.perf_counter()
+    await _take_turn(ground.renders, work.permit)
+    try:
+        window = await _render(ground, work, kind)
+    finally:
+        ground.renders.release()
+    work.timings["decode"] = work.timings.get("decode", 0.0) + 1000 * (time.perf_counter() - started)
+    work.pages = await window.finish()
+    sizes = [{"width": page.width, "height": page.height} for page in work.pages]
+    work.data_info = {"numPages": len(sizes), "pages": sizes, "type": kind}
+
+
+async def _take_turn(renders: asyncio.Semaphore, permit: Permit) -> None:
+    """Wait for a render child's place. Raises DeadlinePassed."""
+    try:
+        await within(permit.left_s(), renders.acquire())
+    except asyncio.TimeoutError:
+        raise DeadlinePassed from None
+
+
+async def _render(ground: Ground, work: Work, kind: Literal["pdf", "tiff"]) -> Window:
+    """Draw all pages; the last ones may still be with devices when this returns."""
+    max_pages = work.endpoint.config.serving.max_num_input_imgs
+    name = await ground.dispatcher.in_thread([], fingerprint, work.data)
+    async with Renderer(work.data, kind, max_pages, ground.limits) as renderer:
+        work.drop_data()
+        window = Window(ground, work, renderer, name)
+        try:
+            window.reserve()
+            await window.render()
+        except BaseException:
+            await window.abort()
+            raise
+    return window
+
+
+class Window:
+    """The slots of one document: ``min(pages, document_slots)``, all or none, each refilled as it frees.
+
+    ``name`` is the document's fingerprint; every page has one of its own made of it.
+    """
+
+    def __init__(self, ground: Ground, work: Work, renderer: Renderer, name: int) -> None:
+        self._ground, self._work, self._renderer, self._name = ground, work, renderer, name
+        self._shapes = [Shape(height=h, width=w) for w, h in renderer.sizes]
+        self._free: asyncio.Queue[Lease | BaseException] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[Page]] = []
+        self._slot_bytes = max(work.slot_bytes(shape) for shape in self._shapes)
+
+    def reserve(self) -> None:
+        """Take the permit and the slots for the whole document. Raises Overloaded."""
+        count = min(len(self._shapes), self._ground.limits.document_slots)
+        sizes = sorted((shape.nbytes for shape in self._shapes), reverse=True)
+        held = sum(sizes[:count])
+        if self._work.visualize:
+            held += sum(sizes)  # pictures are drawn when all pages are there: their pixels are kept
+        self._work.permit.hold(held)
+        costs = [self._work.cost_ms(shape.height, shape.width) for shape in self._shapes]
+        self._work.permit.cost(sum(costs))
+        for _ in range(count):
+            self._add_slot()
+
+    async def render(self) -> None:
+        """Draw every page and hand it over; returns when the last one is with a device."""
+        for index, shape in enumerate(self._shapes):
+            lease = await self._free.get()
+            if isinstance(lease, BaseException):
+                raise lease
+            self._work.permit.check_deadline()
+            identify(self._ground, lease, fingerprint(b"%d page %d" % (self._name, index)))
+            await self._renderer.draw(index)
+            await self._ground.dispatcher.in_thread([lease], self._renderer.copy, index, lease.view)
+            cost = self._work.cost_ms(shape.height, shape.width)
+            answer = hand_over(self._ground, self._work, lease, shape, cost)
+            self._tasks.append(asyncio.create_task(self._wait_for(lease, shape, answer)))
+
+    async def finish(self) -> list[Page]:
+        """All pages, in order. Raises the first fault."""
+        try:
+            return list(await asyncio.gather(*self._tasks))
+        except BaseException:
+            await self.abort()
+            raise
+
+    async def abort(self) -> None:
+        """Let go of every page."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add_slot(self) -> None:
+        lease = self._ground.dispatcher.take(self._slot_bytes)
+        self._work.leases.append(lease)
+        self._free.put_nowait(lease)
+
+    async def _wait_for(self, lease: Lease, shape: Shape, answer: asyncio.Future[int]) -> Page:
+        try:
+            page = await receive(self._ground, self._work, lease, shape, answer)
+            if page.pixels is not None:
+                pixels = page.pixels
+                page.pixels = await self._ground.dispatcher.in_thread([lease], pixels.copy)
+        except BaseException as fault:
+            self._free.put_nowait(fault)
+            raise
+        lease.close()
+        self._work.leases.remove(lease)
+        if len(self._tasks) < len(self._shapes):
+            self._add_slot()  # the slot just freed: nothing else on this loop came between
+        return page
