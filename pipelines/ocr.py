@@ -21,10 +21,11 @@ from pipelines.core.base import (
     StageFactory,
 )
 from pipelines.core.detection_size import DetectionParams, input_size
-from pipelines.core.errors import BadRequest, ConfigError, EngineError
+from pipelines.core.errors import BadRequest, EngineError
 from pipelines.core.lines import MAX_SIDE, Line, cut_lines, flipped, rotated
-from pipelines.core.ocr_api import LIMIT_TYPES, OcrForm, OcrForm2024, OcrOptions, OcrPage, OcrParams
-from pipelines.core.yaml_config import ENGINE_KEYS, MODULE_KEYS, Section, own_settings
+from pipelines.core.ocr_api import OcrForm, OcrForm2024, OcrOptions, OcrPage, OcrParams
+from pipelines.core.ocr_yaml import beta_options, v3_options
+from pipelines.core.yaml_config import own_settings
 from pipelines.stages.doc_orientation import MS_PER_PAGE, DocOrientation
 from pipelines.stages.text_detection import MS_PER_PIXEL, TextDetection
 from pipelines.stages.text_orientation import TextOrientation
@@ -117,7 +118,7 @@ class OcrPipeline(Pipeline):
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """Settings of an OCR YAML. Raises ConfigError."""
         own = own_settings(document, generation)
-        options = _beta_options(own) if generation == "2024" else _v3_options(own)
+        options = beta_options(own) if generation == "2024" else v3_options(own)
         return dict(msgspec.to_builtins(options))
 
     @classmethod
@@ -168,69 +169,3 @@ def _input_size(params: msgspec.Struct, height: int, width: int) -> tuple[int, i
     if not detection.limit_side_len:  # the model's own, which only devices know: 960 in all of PaddleOCR's
         detection = msgspec.structs.replace(detection, limit_side_len=960)
     return input_size(height, width, detection)
-
-
-def _v3_options(top: Section) -> OcrOptions:
-    """Defaults of absent keys are those in PaddleX's code, not those of its YAML."""
-    modules, pipelines = top.section("SubModules"), top.section("SubPipelines")
-    detection, recognition = modules.section("TextDetection"), modules.section("TextRecognition")
-    pages = pipelines.section("DocPreprocessor")
-    use_pages = top.take("use_doc_preprocessor", bool, True)
-    if top.take("text_type", str, "general") != "general":
-        raise ConfigError("text_type must be general")
-    if recognition.take("return_word_box", bool, False):
-        raise ConfigError("SubModules.TextRecognition.return_word_box is not supported")
-    options = OcrOptions(
-        use_doc_preprocessor=use_pages,
-        use_doc_orientation_classify=pages.take("use_doc_orientation_classify", bool, True),
-        use_doc_unwarping=pages.take("use_doc_unwarping", bool, True) and use_pages,
-        use_textline_orientation=top.take("use_textline_orientation", bool, True),
-        limit_side_len=detection.take("limit_side_len", int, 960),
-        limit_type=detection.take("limit_type", str, "max"),
-        max_side_limit=detection.take("max_side_limit", int, 4000),
-        thresh=detection.take("thresh", float, 0.3),
-        box_thresh=detection.take("box_thresh", float, 0.6),
-        unclip_ratio=detection.take("unclip_ratio", float, 2.0),
-        rec_batch_size=recognition.take("batch_size", int, 1),
-        rec_score_thresh=recognition.take("score_thresh", float, 0.0),
-    )
-    _finish_v3(top, modules, pipelines, pages)
-    for section in (detection, recognition):
-        section.skip(*MODULE_KEYS, "batch_size").finish()
-    return _checked(options)
-
-
-def _finish_v3(top: Section, modules: Section, pipelines: Section, pages: Section) -> None:
-    """What is left must be known and is of no consequence: batch sizes that change no result."""
-    orientation = modules.section("TextLineOrientation").skip(*MODULE_KEYS, "batch_size")
-    models = pages.section("SubModules")
-    for name in ("DocOrientationClassify", "DocUnwarping"):
-        models.section(name).skip(*MODULE_KEYS, "batch_size").finish()
-    pages.skip("pipeline_name", "batch_size", *ENGINE_KEYS)
-    top.skip("batch_size")
-    for section in (orientation, models, pages, modules, pipelines, top):
-        section.finish()
-
-
-def _beta_options(own: Section) -> OcrOptions:
-    """A 2024 YAML names two models; recognition there reads line by line whatever its batch size says."""
-    own.skip("text_det_model", "text_rec_model", "text_det_batch_size", "text_rec_batch_size").finish()
-    return OcrOptions(
-        use_doc_preprocessor=False,
-        use_textline_orientation=False,
-        limit_side_len=960,
-        limit_type="max",
-        rec_batch_size=1,
-    )
-
-
-def _checked(options: OcrOptions) -> OcrOptions:
-    if options.use_doc_unwarping:
-        raise ConfigError(
-            "SubPipelines.DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False"
-        )
-    if options.limit_type not in LIMIT_TYPES:
-        raise ConfigError(f"SubModules.TextDetection.limit_type must be one of {', '.join(LIMIT_TYPES)}")
-    if options.rec_batch_size < 1 or options.max_side_limit < 32:
-        raise ConfigError("SubModules: batch_size must be positive and max_side_limit at least 32")
-    return options

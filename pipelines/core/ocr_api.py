@@ -16,8 +16,9 @@ from .lines import rotated
 #: What JSON numbers may be: they travel as 64-bit integers and as floats that arithmetic survives.
 Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
-#: A box grows by at most this ratio; the cost of rounding its corners grows with it.
-UnclipRatio = Annotated[float, msgspec.Meta(ge=-1e9, le=100.0)]
+#: Boxes only grow, and the cost of rounding their corners grows with them.
+MAX_UNCLIP_RATIO = 100.0
+UnclipRatio = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_UNCLIP_RATIO)]
 
 LIMIT_TYPES = ("min", "max", "resize_long")
 #: PaddleX's text for a request that asks for a sub-model which is not loaded.

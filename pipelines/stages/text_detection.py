@@ -58,6 +58,8 @@ class TextDetection(Stage):
             box_thresh=about.number(post.get("box_thresh", 0.6)),
             unclip_ratio=about.number(post.get("unclip_ratio", 2.0)),
         )
+        if not 0.0 < self._own.unclip_ratio <= 1000.0:
+            raise about.error("PostProcess.unclip_ratio must be above 0 and at most 1000")
         self._max_candidates = int(about.number(post.get("max_candidates", 1000)))
         self._dilation = bool(post.get("use_dilation", False))
         self._scratch = Scratch()

@@ -278,7 +278,13 @@ def test_parameters_survive_the_trip_to_the_device(params):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("textDetLimitSideLen", 2**70), ("textDetUnclipRatio", 1e6), ("textDetThresh", 1e300), ("fileType", 2)],
+    [
+        ("textDetLimitSideLen", 2**70),
+        ("textDetUnclipRatio", 1e6),
+        ("textDetUnclipRatio", -0.1),
+        ("textDetThresh", 1e300),
+        ("fileType", 2),
+    ],
 )
 def test_numbers_beyond_reason_are_refused(field, value):
     with pytest.raises(msgspec.ValidationError):

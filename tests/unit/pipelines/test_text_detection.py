@@ -74,7 +74,9 @@ def test_pages_of_one_size_share_a_run(tmp_path):
     assert engine.seen[0].shape == (2, 3, 64, 96)
 
 
-@pytest.mark.parametrize("post", [{"name": "PSEPostProcess"}, {"box_type": "poly"}, {"score_mode": "slow"}])
+@pytest.mark.parametrize(
+    "post", [{"name": "PSEPostProcess"}, {"box_type": "poly"}, {"score_mode": "slow"}, {"unclip_ratio": -1}]
+)
 def test_another_kind_of_detector_is_refused(tmp_path, post):
     with pytest.raises(ConfigError, match="PostProcess"):
         stage(tmp_path, **post)

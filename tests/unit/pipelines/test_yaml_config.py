@@ -188,6 +188,7 @@ def test_the_nearest_engine_key_holds(write):
         ),
         ("    model_name: PP-OCRv4_mobile_det\n", "", "TextDetection has no model_name"),
         ("pipeline_name: OCR", "pipeline_name: OCD", "unknown pipeline 'OCD'; known: .*OCR"),
+        ("unclip_ratio: 2", "unclip_ratio: -2", "unclip_ratio must be 0 to 100"),
         ("batch_size: 8", "batch_size: 0", "batch_size must be positive"),
         ("batch_size: 8", "return_word_box: True", "return_word_box is not supported"),
     ],
