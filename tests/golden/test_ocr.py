@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks import padding, pages
 from pipelines.core.base import Item, Page, Reply
 from pipelines.core.registry import load_engine
 from server.config import Config, DeviceConfig
@@ -157,6 +158,14 @@ def test_other_engines_read_the_same_lines(engine):
                 missed.append((case.input.name, case.generation, count - equal))
     share = 1 - sum(count for *_, count in missed) / total
     assert share >= EQUAL_LINES, f"{share:.2%} of {total} lines: {missed}"
+
+
+@pytest.mark.engine
+def test_tight_padding_reads_no_worse():
+    """It is the default because of this: fewer errors against what was drawn, and only spaces differ."""
+    total = padding.compare("openvino", pages.SHEETS[:2])[-1]
+    assert total["tight_errors"] <= total["exact_errors"]
+    assert total["differ_solid"] == 0
 
 
 @pytest.fixture(scope="module")
