@@ -85,10 +85,21 @@ def ensure_built(module: str, arguments: list[str]) -> None:
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter
 
 
+def _place() -> int:
+    """Where on ``sys.path`` this copy has to stand to be the one that is imported.
+
+    In front of any other that is there, but not further: ROOT may be a ``site-packages`` folder,
+    which must not come before the standard library.
+    """
+    for index, entry in enumerate(sys.path):
+        if (Path(entry) / "server" / "__init__.py").is_file() or (Path(entry) / "server.py").is_file():
+            return index
+    return 0
+
+
 def _main() -> None:
     """The script form: ``launch.py MODULE ARGUMENT...``."""
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
+    sys.path.insert(_place(), str(ROOT))
     import runpy  # noqa: PLC0415
 
     module = sys.argv[1]
