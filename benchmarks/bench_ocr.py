@@ -33,8 +33,9 @@ ORDER = (peers.PADDLEX_ONNX, peers.OPENVINO, peers.PADDLEX_DEFAULT, peers.ONNXRU
 WEIGHTS = {peers.PADDLEX_DEFAULT: 3.0, peers.PADDLEX_ONNX: 2.0, peers.PADDLE: 1.5}
 #: Passes over the images of the bare engine, per form and round.
 BARE_PASSES = 3
-#: Requests of the warm-up: two passes, so that each device of a server meets most shapes.
-WARM_PASSES = 2
+#: Clients of each warm-up pass: alone, as all cores work for one request, and together, so that both forms
+#: of the engines of each device meet most shapes.
+WARM_CLIENTS = (1, 4)
 
 
 class Cell:
@@ -148,9 +149,9 @@ class Bench:
 
     def _warm(self, name: str, port: int, requests: Sequence[bytes]) -> float:
         """Unmeasured passes over all images; notes the texts. Returns requests per second of the last."""
-        for number in range(WARM_PASSES):
-            order = load.sequence(len(requests), len(requests), seed=number)
-            run = load.closed_loop("127.0.0.1", port, requests, order, clients=2)
+        for clients in WARM_CLIENTS:
+            order = load.sequence(len(requests), len(requests), seed=clients)
+            run = load.closed_loop("127.0.0.1", port, requests, order, clients)
             if run.failed:
                 broken = next(answer for answer in run.answers if answer.status != 200)
                 raise RuntimeError(f"status {broken.status} while warming up: {broken.body[:300]!r}")

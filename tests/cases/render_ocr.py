@@ -8,6 +8,7 @@ bytes with another Pillow or FreeType.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -261,7 +262,8 @@ def two_pages(fonts: Fonts) -> bytes:
     first, second = _sheets(fonts)
     out = io.BytesIO()
     # 144 dpi and the renderer's scale of 2 give back the pixels of the sheets, near enough.
-    first.save(out, "PDF", save_all=True, append_images=[second], resolution=144, quality=90)
+    dates = dict.fromkeys(("creationDate", "modDate"), time.gmtime(0))
+    first.save(out, "PDF", save_all=True, append_images=[second], resolution=144, quality=90, **dates)
     return out.getvalue()
 
 

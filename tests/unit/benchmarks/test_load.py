@@ -1,0 +1,129 @@
+"""The load generator counts what a client would feel, and the comparison divides the right figures."""
+
+import asyncio
+import contextlib
+import json
+import threading
+
+import pytest
+
+from benchmarks import common, compare, load, memory, peers
+
+PAUSE_S = 0.05
+
+
+class SlowServer(contextlib.AbstractContextManager):
+    """Answers one request at a time, each after a pause; every seventh is a 503."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.seen = []
+
+    def __enter__(self):
+        self.thread.start()
+        self.gate = asyncio.Lock()
+        serving = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.server = asyncio.run_coroutine_threadsafe(serving, self.loop).result(10)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_):
+        asyncio.run_coroutine_threadsafe(self._stop(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+    async def _stop(self):
+        self.server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _serve(self, reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+                async with self.gate:
+                    await asyncio.sleep(PAUSE_S)
+                    self.seen.append(json.loads(body))
+                status = "503 Busy" if len(self.seen) % 7 == 0 else "200 OK"
+                writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok".encode())
+        writer.close()
+
+
+@pytest.fixture
+def server():
+    with SlowServer() as running:
+        yield running
+
+
+def requests(server, count):
+    return [
+        load.request_bytes("127.0.0.1", server.port, "/ocr", json.dumps(number).encode())
+        for number in range(count)
+    ]
+
+
+def test_closed_loop_sends_every_request_once(server):
+    order = load.sequence(13, 5, seed=1)
+    run = load.closed_loop("127.0.0.1", server.port, requests(server, 5), order, clients=3)
+    assert sorted(server.seen) == sorted(order) == sorted(answer.index for answer in run.answers)
+    assert run.failed == 1
+    assert len(run.latencies_ms) == 12
+    assert run.rps == pytest.approx(12 / run.wall_s)
+
+
+def test_open_loop_latency_counts_from_the_scheduled_time(server):
+    """Ten arrivals nearly at once at a server that takes them one by one: the last waits for all."""
+    run = load.open_loop("127.0.0.1", server.port, requests(server, 1), [0] * 10, rate=1e6, seed=1)
+    waited = max(answer.latency_s for answer in run.answers)
+    assert waited >= 10 * PAUSE_S
+    assert min(answer.latency_s for answer in run.answers) < 5 * PAUSE_S
+
+
+def test_a_refused_connection_is_a_failure():
+    with SlowServer() as gone:
+        port = gone.port
+    run = load.closed_loop("127.0.0.1", port, [b"GET / HTTP/1.1\r\n\r\n"], [0, 0], clients=1)
+    assert (run.failed, run.rps) == (2, 0.0)
+
+
+def test_sequence_is_whole_shuffled_passes():
+    order = load.sequence(26, 13, seed=3)
+    assert sorted(order[:13]) == sorted(order[13:]) == list(range(13))
+    assert order[:13] != order[13:]
+
+
+@pytest.mark.parametrize(("q", "expected"), [(50, 50), (90, 90), (99, 99), (100, 100), (0.5, 1)])
+def test_percentile_is_nearest_rank(q, expected):
+    assert common.percentile(range(100, 0, -1), q) == expected
+
+
+def row(server, rps, p50):
+    latency = {"n": 1, "p50": p50, "p90": p50, "p99": p50}
+    return {"server": server, "loop": "closed", "level": 8.0, "rps": rps, "latency_ms": latency}
+
+
+def test_targets_divide_ours_by_the_named_peer():
+    rows = [
+        row(peers.PADDLEX_DEFAULT, 1.0, 100),
+        row(peers.PADDLEX_ONNX, 2.0, 80),
+        row(peers.OPENVINO, 4.0, 60),
+    ]
+    found = {target["target"]: target for target in compare.targets(rows, ceiling=5.0)}
+    assert found["throughput c=8 / PaddleX default"]["value"] == 4.0
+    assert found["throughput c=8 / PaddleX fastest"]["met"] is False
+    assert found["p99 c=8 / PaddleX fastest"]["value"] == 0.75
+    assert found["p50 c=1 / PaddleX fastest"]["met"] is None
+    assert found["served / bare engine"]["value"] == 0.8
+
+
+def test_agreement_counts_lines_in_order():
+    texts = {peers.PADDLEX_DEFAULT: [["a b", "c", "d"]], peers.OPENVINO: [["ab", "c", "x", "d"]]}
+    assert compare.agreement(texts)[peers.OPENVINO] == {"lines": 4, "equal": 2, "solid": 3}
+
+
+def test_drift_compares_the_ends_of_the_second_half():
+    samples = [(second, 100 if second < 50 else 200 + second) for second in range(100)]
+    assert memory.drift(samples, 50.0) == pytest.approx((200 + 94.5) / (200 + 54.5) - 1, abs=0.01)
