@@ -3,9 +3,9 @@
 One real worker process serves ``/ocr`` on one connection; a second process stands in for the device
 and answers every slot at once with an empty page. Rows:
 
-- ``request``: HTTP, JSON, base64, hash, slot, rings and answer: the whole request less the decoding of
-  its JPEG, which is timed on its own in this process.
-- ``whole``: the same with the decoding.
+- ``request``: HTTP, JSON, base64, hash, slot, rings and answer. The body is as long as that of the JPEG,
+  but holds an image of one pixel and padding, so that decoding costs nothing.
+- ``whole``: the JPEG itself, decoding included.
 - ``decode``: the JPEG into a slot, as the worker does it, against ``simplejpeg.decode_jpeg`` into a buffer.
 
 Run: ``python -m benchmarks.bench_http``.
@@ -47,6 +47,15 @@ from server.sizes import slot_classes
 #: Targets of the project for this benchmark, checked by ``--check``.
 TARGET_REQUEST_MS = 1.5
 TARGET_DECODE_RATIO = 1.1
+
+
+#: A PNG of one pixel.
+ONE_PIXEL = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+
+
+def body_of(data: bytes) -> bytes:
+    """A 3.x request for one image."""
+    return json.dumps({"file": base64.b64encode(data).decode(), "fileType": 1}).encode()
 
 
 def photo(width: int, height: int, quality: int = 90) -> bytes:
@@ -162,6 +171,17 @@ class Rig:
                     raise SystemExit(answer[:500])
         return took
 
+    def cpu_ms(self, body: bytes, count: int) -> tuple[float, float]:
+        """CPU milliseconds of worker and device per request; the best of ten parts, against neighbours."""
+        self.requests(body, 100)
+        found = []
+        for _ in range(10):
+            before = cpu_s(self.worker.pid), cpu_s(self.device.pid)
+            self.requests(body, count // 10)
+            after = cpu_s(self.worker.pid), cpu_s(self.device.pid)
+            found.append(tuple(1000 * (b - a) / (count // 10) for a, b in zip(before, after, strict=True)))
+        return min(found, key=sum)
+
 
 # --- rows -----------------------------------------------------------------------------------------------
 
@@ -208,20 +228,17 @@ def main(argv: list[str]) -> int:
     with Rig() as rig:
         for name, (width, height) in {"1 MP": (1152, 864), "0.3 MP": (640, 480)}.items():
             jpeg = photo(width, height)
-            body = json.dumps({"file": base64.b64encode(jpeg).decode(), "fileType": 1}).encode()
-            rig.requests(body, 200)
-            before = cpu_s(rig.worker.pid), cpu_s(rig.device.pid)
+            body = body_of(jpeg)
+            request = rig.cpu_ms(body_of(ONE_PIXEL.ljust(len(jpeg), b"\0")), count)
+            whole = rig.cpu_ms(body, count)
             took = rig.requests(body, count)
-            worker = 1000 * (cpu_s(rig.worker.pid) - before[0]) / count
-            device = 1000 * (cpu_s(rig.device.pid) - before[1]) / count
             decode = decode_times(jpeg)
-            request = worker - 1000 * decode["ours"]
             row = {
                 "image": name,
                 "body_kb": len(body) / 1000,
-                "request_cpu_ms": request,
-                "whole_cpu_ms": worker,
-                "device_cpu_ms": device,
+                "request_cpu_ms": sum(request),
+                "of_that_device_ms": request[1],
+                "whole_cpu_ms": sum(whole),
                 "decode_ms": 1000 * decode["ours"],
                 "simplejpeg_ms": 1000 * decode["alone"],
                 "decode_ratio": decode["ratio"],
@@ -229,8 +246,8 @@ def main(argv: list[str]) -> int:
                 "wall_p99_ms": 1000 * common.percentile(took, 99),
             }
             rows.append(row)
-            if name == "1 MP" and request + device > TARGET_REQUEST_MS:
-                missed.append(f"{request + device:.2f} ms CPU a request")
+            if name == "1 MP" and sum(request) > TARGET_REQUEST_MS:
+                missed.append(f"{sum(request):.2f} ms CPU a request")
             if row["decode_ratio"] > TARGET_DECODE_RATIO:
                 missed.append(f"decode {row['decode_ratio']:.2f} x simplejpeg on {name}")
     print(common.table(list(rows[0]), [list(row.values()) for row in rows]))

@@ -107,7 +107,7 @@ def test_a_plain_request(endpoint):
             id="utf8",
         ),
         pytest.param(
-            b'{"file":"' + b"\xff" * 300 + b'"}',
+            b'{"file":"' + b"\xff" * 5000 + b'"}',
             {"type": "json_invalid", "loc": "body.file", "msg": "JSON decode error"},
             id="long-utf8",
         ),
@@ -174,10 +174,38 @@ def test_a_huge_value_of_the_wrong_type_is_not_built(endpoint):
     assert entry["type"] == "value_error"
 
 
-@pytest.mark.parametrize("text", ["a" * 300, "a" * 299 + "\n", "ü" * 300, '"' * 300, "", "a"])
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 9000, "a" * 8999 + "\n", "ü" * 9000, '"' * 9000, "\\" * 9000, "a" * 4095, "a" * 4096, "", "a"],
+)
 def test_strings_of_every_kind_arrive(endpoint, text):
     assert parse(endpoint, {"file": text}).request.file == text
     assert parse(endpoint, json.dumps({"file": text}, ensure_ascii=False).encode()).request.file == text
+
+
+def test_a_long_string_where_none_belongs(endpoint):
+    (entry,) = problems(endpoint, {"file": "a", "ratio": "x" * 9000})
+    assert (entry["loc"], entry["type"]) == ("body.ratio", "float_parsing")
+    (entry,) = problems(endpoint, {"file": "a", "fileType": "1" * 9000})
+    assert (entry["loc"], entry["type"]) == ("body.fileType", "literal_error")
+    assert parse(endpoint, {"file": "a", "unknown": "x" * 9000, "x" * 9000: 1}).request.file == "a"
+    assert parse(endpoint, {"file": "a", "unknown": {"file": "x" * 9000}}).request.file == "a"
+
+
+def test_several_long_strings_keep_their_places(endpoint):
+    body = {"logId": "l" * 5000, "file": "f" * 6000, "a": "a" * 5000, "ratio": 2}
+    parsed = parse(endpoint, body)
+    assert (parsed.request.file, parsed.request.log_id, parsed.request.ratio) == ("f" * 6000, "l" * 5000, 2.0)
+    twice = b'{"file":"' + b"a" * 5000 + b'","file":"' + b"b" * 5000 + b'"}'
+    assert parse(endpoint, twice).request.file == "b" * 5000
+
+
+def test_the_position_of_an_error_is_that_in_the_body(endpoint):
+    body = b'{"file":"' + b"a" * 5000 + b'" oops}'
+    (entry,) = problems(endpoint, body)
+    assert entry["loc"] == f"body[{body.index(b'oops')}]"
+    (entry,) = problems(endpoint, b'["' + b"a" * 5000 + b'"]')
+    assert entry["type"] == "model_attributes_type"
 
 
 def test_a_forms_own_fault_passes(endpoint):
