@@ -13,7 +13,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.registry import engine_names, load_engine
 from pipelines.core.yaml_config import ModelChoice
 
-HPIP_EXTRA = "python -m pip install 'paddle-pipeline-server[hpip]'"
+HPIP_EXTRA = "the extra 'hpip' brings it: python -m pip install -e '.[hpip]'"
 #: Tried in this order when nobody asks for an engine.
 AUTOMATIC = ("paddle", "onnxruntime", "openvino")
 #: PaddleX 3.x's ``--engine`` values to ours; ``hpi`` is high-performance inference.
@@ -71,7 +71,7 @@ def _hpip_engine(config: Mapping[str, Any] | None) -> str:
     backend = (config or {}).get("backend")
     name = engine_name(str(backend)) if backend is not None else "openvino"
     if name == "openvino" and load_engine(name).available() is not None:
-        raise ConfigError(f"--use_hpip needs OpenVINO, which is not installed: {HPIP_EXTRA}")
+        raise ConfigError(f"--use_hpip needs OpenVINO, which is not installed; {HPIP_EXTRA}")
     return name
 
 

@@ -59,7 +59,7 @@ class OpenVinoEngine(Engine):
     def available(cls) -> str | None:
         """See :meth:`Engine.available`."""
         if importlib.util.find_spec("openvino") is None:
-            return "openvino is not installed: python -m pip install 'paddle-pipeline-server[hpip]'"
+            return "OpenVINO is not installed; the extra 'hpip' brings it: python -m pip install -e '.[hpip]'"
         return None
 
     def __init__(self, files: ModelFiles, options: EngineOptions, group: _Group | None = None) -> None:

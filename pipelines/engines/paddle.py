@@ -24,7 +24,7 @@ LARGE_INPUT_BYTES = 40 << 20
 #: MB of GPU memory taken at the start; it grows.
 _GPU_START_MB = 100
 
-_INSTALL = "python -m pip install 'paddle-pipeline-server[paddle]'"
+_INSTALL = "the extra 'paddle' brings it: python -m pip install -e '.[paddle]'"
 
 
 class PaddleEngine(Engine):
@@ -40,14 +40,14 @@ class PaddleEngine(Engine):
         3.3 fails or crashes with oneDNN on any net with bilinear resizing.
         """
         if importlib.util.find_spec("paddle") is None:
-            return f"PaddlePaddle is not installed: {_INSTALL}"
+            return f"PaddlePaddle is not installed; {_INSTALL}"
         for package in ("paddlepaddle", "paddlepaddle-gpu"):
             try:
                 version = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:
                 continue
             if tuple(int(part) for part in version.split(".")[:2]) >= (3, 3):
-                return f"{package} {version} crashes on these models, 3.2.2 does not: {_INSTALL}"
+                return f"{package} {version} crashes on these models, 3.2.2 does not; {_INSTALL}"
         return None
 
     @classmethod

@@ -105,7 +105,7 @@ def test_a_wish_that_cannot_be_met_says_why(without):
 
 def test_hpip_without_openvino_names_the_extra(without):
     without("openvino")
-    with pytest.raises(ConfigError, match=r"--use_hpip needs OpenVINO.*paddle-pipeline-server\[hpip\]"):
+    with pytest.raises(ConfigError, match=r"--use_hpip needs OpenVINO.*the extra 'hpip' brings it"):
         choose_engine(ONNX, EngineWish(use_hpip=True), ANY)
 
 
