@@ -133,11 +133,12 @@ class OpenVinoEngine(Engine):
             self._last_bytes = 0
             if len(feeds) != len(self.inputs):
                 raise ValueError(f"inputs {sorted(feeds)} where {len(self.inputs)} are wanted")
+            held = []  # OpenVINO keeps only the address
             for name, array in feeds.items():
                 # Sharing needs a writable array; nothing writes to it.
                 shared = array.flags.c_contiguous and array.flags.writeable
-                tensor = openvino.Tensor(array if shared else array.copy(), shared_memory=True)
-                self._request.set_tensor(name, tensor)
+                held.append(array if shared else array.copy())
+                self._request.set_tensor(name, openvino.Tensor(held[-1], shared_memory=True))
                 self._last_bytes += array.nbytes
             self._request.infer()
             return [self._request.get_output_tensor(i).data for i in range(len(self.outputs))]
