@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -42,6 +43,8 @@ _BACKLOG = 1024
 #: Received bytes that wait for the handler before reading pauses; below it each stop costs a round of
 #: system calls, above it one slow handler holds more memory.
 _BUFFER_BYTES = 1 << 20
+#: Parameters of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
 _FONT_RETRY_S = 600.0
 
@@ -210,8 +213,21 @@ def _threads() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
+def _keep_heap() -> None:
+    """Have glibc keep freed buffers of the size of bodies instead of returning them to the system.
+
+    Each request allocates and frees its body several times over; getting fresh pages for that took a
+    quarter of the CPU time of a 350 KB request (280 page faults). Other C libraries are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 8 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 32 << 20)
+
+
 def main(argv: list[str]) -> int:
     """Run a worker; returns the exit code."""
+    _keep_heap()
     child = enter(argv)
     # OpenCV's own bound on what a lying header can make it allocate; read when the library is loaded.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(child.boot.config.limits.max_pixels)
