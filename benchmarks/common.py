@@ -189,6 +189,8 @@ def report(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(path.suffix + ".tmp")
-    scratch.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    # Results are committed: they name files as seen from the repository, not where it lies.
+    text = json.dumps(document, indent=1, ensure_ascii=False).replace(f"{ROOT}/", "")
+    scratch.write_text(text + "\n")
     scratch.replace(path)
     print(f"wrote {path}")
