@@ -7,9 +7,10 @@ may lie: ``server/images.py`` compares with what the decoder really produced.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pipelines.core.errors import BadRequest
@@ -19,16 +20,30 @@ Kind = Literal["jpeg", "png", "webp", "bmp", "gif", "tiff", "other"]
 INVALID = "Invalid input file"
 
 _TIFF_STARTS = (b"II\x2a\x00", b"MM\x00\x2a")
+_BIG_TIFF_STARTS = (b"II\x2b\x00", b"MM\x00\x2b")
 
 #: A real JPEG has a few hundred segments at most (ICC and XMP in 64 KiB parts).
 _MAX_SEGMENTS = 4096
-#: Frames of a TIFF that are counted; a longer or looping chain of directories ends here.
-_MAX_FRAMES = 65_536
+#: Fill bytes and garbage between segments, in all: decoders step over them byte by byte.
+_MAX_STRAY_BYTES = 65_536
+#: Encoders write a dozen scans at most. Every further one costs a pass over all pixels and as little as
+#: twenty bytes of file.
+_MAX_SCANS = 128
+#: More than one frame makes a document; how many there are the render child counts.
+_MAX_FRAMES = 2
+#: Entries of a TIFF directory that are looked at; the width and height are among the first five.
+_MAX_ENTRIES = 1024
+#: The rarer formats have their size within this many bytes; Pillow reads PNM's byte by byte.
+_RARER_HEAD_BYTES = 65_536
+_PNM_HEAD_BYTES = 4096
 #: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC): ITU T.81, table B.1.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: TEM and RST0..7 have no length field.
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+_START_OF_SCAN = 0xDA
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+#: 0xFF and a code; before it may be fill bytes, behind 0xFF 0x00 is none.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
 
 
 class Header(NamedTuple):
@@ -38,7 +53,7 @@ class Header(NamedTuple):
         kind: format; ``other`` is one that only Pillow's reader knows.
         width, height: pixels as stored, before EXIF orientation.
         orientation: EXIF 1..8 of a JPEG; other decoders apply theirs themselves.
-        sizes: (width, height) of every frame of a TIFF; else empty.
+        sizes: (width, height) of the first two frames of a TIFF; else empty.
         progressive: a JPEG whose coefficients are all kept in memory while decoding.
     """
 
@@ -61,6 +76,11 @@ def read_header(data: bytes) -> Header:
     return header
 
 
+def is_rare(data: bytes) -> bool:
+    """Whether the size is Pillow's to read: to be done off the event loop, its import takes 0.2 s."""
+    return data.startswith(_RARER)
+
+
 def is_tiff(data: bytes) -> bool:
     """Whether ``data`` starts like a classic TIFF, the only kind whose frames PaddleX reads."""
     return data.startswith(_TIFF_STARTS)
@@ -76,26 +96,43 @@ def _gif(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Walk the segments up to the frame header; the first Exif segment gives the orientation."""
-    position, orientation = 2, 0
-    for _ in range(_MAX_SEGMENTS):
-        position = data.find(b"\xff", position)
-        if position < 0:
-            break
-        while data[position] == 0xFF:
-            position += 1
-        marker = data[position]
-        position += 1
-        if marker == 0 or marker in _BARE_MARKERS:
-            continue
-        (length,) = struct.unpack_from(">H", data, position)
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 3)
-            return Header("jpeg", width, height, orientation or 1, (), marker in _PROGRESSIVE)
+    """Walk the segments up to the first scan; the first Exif segment gives the orientation."""
+    orientation, frame = 0, None
+    for marker, position, length in _jpeg_segments(data):
         if marker == 0xE1 and not orientation and data[position + 2 : position + 6] == b"Exif":
             orientation = exif_orientation(data[position + 8 : position + length])
+        elif marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            frame = Header("jpeg", width, height, 1, (), marker in _PROGRESSIVE)
+    if frame is None:
+        raise BadRequest(f"{INVALID}: the JPEG has no frame header")
+    return frame._replace(orientation=orientation or 1)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, position of the length field and length of each segment before the first scan.
+
+    Raises BadRequest for a file that would keep a decoder busy out of proportion: too many scans, or stray
+    bytes between segments.
+    """
+    position, stray = 2, _MAX_STRAY_BYTES
+    for _ in range(_MAX_SEGMENTS):
+        found = _JPEG_MARKER.search(data, position, position + stray + 2)
+        if found is None:
+            break
+        stray -= found.start() - position
+        position, marker = found.end(), data[found.end() - 1]
+        if marker in _BARE_MARKERS:
+            continue
+        if marker == _START_OF_SCAN:
+            # 0xFF is escaped inside scans, so this counts markers.
+            if data.count(b"\xff\xda", position) >= _MAX_SCANS:
+                raise BadRequest(f"{INVALID}: the JPEG has more than {_MAX_SCANS} scans")
+            return
+        (length,) = struct.unpack_from(">H", data, position)
+        yield marker, position, length
         position += length
-    raise BadRequest(f"{INVALID}: the JPEG has no frame header")
+    raise BadRequest(f"{INVALID}: the JPEG has no scan")
 
 
 def exif_orientation(tiff: bytes) -> int:
@@ -138,16 +175,25 @@ def _bmp(data: bytes) -> Header:
     return Header("bmp", width, abs(height))  # a negative height means rows from the top
 
 
-def _tiff(data: bytes) -> Header:
-    """Size of every directory in the chain: tags 256 and 257, SHORT or LONG (TIFF 6.0, section 2)."""
-    order = "<" if data[:2] == b"II" else ">"
-    (offset,) = struct.unpack_from(order + "I", data, 4)
+class _Layout(NamedTuple):
+    """Where a TIFF's directories are and what they are made of."""
+
+    order: str
+    first: int
+    offset: str
+    number: str
+    entry_bytes: int
+
+
+def _tiff_sizes(data: bytes, layout: _Layout) -> tuple[tuple[int, int], ...]:
+    """Sizes in the first directories of the chain (TIFF 6.0, section 2; BigTIFF has wider fields)."""
     sizes: list[tuple[int, int]] = []
-    seen: set[int] = set()
+    (offset,) = struct.unpack_from(layout.order + layout.offset, data, layout.first)
+    seen = set()
     while offset and offset not in seen and len(sizes) < _MAX_FRAMES:
         seen.add(offset)
         try:
-            size, offset = _tiff_directory(data, order, offset)
+            size, offset = _tiff_directory(data, layout, offset)
         except struct.error:
             if not sizes:
                 raise
@@ -155,30 +201,50 @@ def _tiff(data: bytes) -> Header:
         sizes.append(size)
     if not sizes:
         raise BadRequest(f"{INVALID}: the TIFF has no image")
-    return Header("tiff", *sizes[0], sizes=tuple(sizes))
+    return tuple(sizes)
 
 
-def _tiff_directory(data: bytes, order: str, offset: int) -> tuple[tuple[int, int], int]:
-    (count,) = struct.unpack_from(order + "H", data, offset)
+def _tiff_directory(data: bytes, layout: _Layout, offset: int) -> tuple[tuple[int, int], int]:
+    """Tags 256 and 257, and where the next directory is."""
+    order, step = layout.order, layout.entry_bytes
+    if offset > len(data):
+        raise struct.error("the directory is outside of the file")
+    (count,) = struct.unpack_from(order + layout.number, data, offset)
+    first = offset + struct.calcsize(order + layout.number)
     sides = {256: 0, 257: 0}
-    for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+    for entry in range(first, first + step * min(count, _MAX_ENTRIES), step):
         tag, type_ = struct.unpack_from(order + "HH", data, entry)
         if tag in sides:
-            sides[tag] = struct.unpack_from(order + ("H" if type_ == 3 else "I"), data, entry + 8)[0]
+            kind = {3: "H", 16: "Q"}.get(type_, "I")
+            value = entry + 4 + struct.calcsize(order + layout.offset)
+            (sides[tag],) = struct.unpack_from(order + kind, data, value)
         elif tag > 257:  # entries are in ascending order of their tags
             break
-    (following,) = struct.unpack_from(order + "I", data, offset + 2 + 12 * count)
+    end = min(first + step * count, len(data))
+    (following,) = struct.unpack_from(order + layout.offset, data, end)
     return (sides[256], sides[257]), following
 
 
+def _tiff(data: bytes) -> Header:
+    sizes = _tiff_sizes(data, _Layout("<" if data[:2] == b"II" else ">", 4, "I", "H", 12))
+    return Header("tiff", *sizes[0], sizes=sizes)
+
+
+def _big_tiff(data: bytes) -> Header:
+    """PaddleX reads no frames of these: a single image."""
+    sizes = _tiff_sizes(data, _Layout("<" if data[:2] == b"II" else ">", 8, "Q", "Q", 20))
+    return Header("other", *sizes[0])
+
+
 def _other(data: bytes) -> Header:
-    """Rarer formats that OpenCV decodes (JPEG 2000, PNM, Sun raster, BigTIFF): size by Pillow's reader."""
+    """Rarer formats that OpenCV decodes (JPEG 2000, PNM, Sun raster): size by Pillow's reader."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - rarely needed, slow to import
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=("JPEG2000", "PPM", "SUN", "TIFF")) as image:
+            head = io.BytesIO(data[: _PNM_HEAD_BYTES if data[:1] == b"P" else _RARER_HEAD_BYTES])
+            with Image.open(head, formats=("JPEG2000", "PPM", "SUN")) as image:
                 return Header("other", *image.size)
     except Image.DecompressionBombError as fault:
         raise BadRequest(f"{INVALID}: {fault}") from None
@@ -190,13 +256,11 @@ def _unknown(_data: bytes) -> Header:
     raise BadRequest(f"{INVALID}: not an image of a known format")
 
 
-#: First bytes to reader; the first that fits reads. The rarer ones are JPEG 2000 (boxed and bare), BigTIFF,
-#: Sun raster and PNM.
+#: First bytes to reader; the first that fits reads. The rarer ones are JPEG 2000 (boxed and bare), Sun raster
+#: and PNM.
 _RARER = (
     b"\x00\x00\x00\x0cjP  \r\n\x87\n",
     b"\xff\x4f\xff\x51",
-    b"II\x2b\x00",
-    b"MM\x00\x2b",
     b"\x59\xa6\x6a\x95",
     *(b"P%d" % kind for kind in range(1, 7)),
 )
@@ -207,6 +271,7 @@ _READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Header]], ...
     (b"BM", _bmp),
     ((b"GIF87a", b"GIF89a"), _gif),
     (_TIFF_STARTS, _tiff),
+    (_BIG_TIFF_STARTS, _big_tiff),
     (_RARER, _other),
     (b"", _unknown),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from server import wire
-from server.headers import Header, read_header
+from server.headers import Header, is_rare, read_header
 from server.images import check_pixels, decode_into, shape_of, working_bytes
 from server.leases import Lease
 from server.pages import run_document
@@ -21,7 +21,7 @@ async def run_items(ground: Ground, work: Work) -> None:
     if work.kind == "blob":
         await _run_blob(ground, work)
         return
-    header = None if work.kind == "pdf" else read_header(work.data)
+    header = None if work.kind == "pdf" else await _read_header(ground, work)
     is_document = work.endpoint.operation.input == "document"
     if header is None or (is_document and len(header.sizes) > 1):
         await run_document(ground, work, "pdf" if header is None else "tiff")
@@ -31,6 +31,12 @@ async def run_items(ground: Ground, work: Work) -> None:
     if is_document:
         page = work.pages[0]
         work.data_info = {"width": page.width, "height": page.height, "type": "image"}
+
+
+async def _read_header(ground: Ground, work: Work) -> Header:
+    if is_rare(work.data):
+        return await ground.dispatcher.in_thread([], read_header, work.data)
+    return read_header(work.data)
 
 
 async def _run_image(ground: Ground, work: Work, header: Header) -> None:

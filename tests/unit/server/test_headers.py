@@ -1,5 +1,6 @@
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -68,11 +69,12 @@ def test_exif_in_both_byte_orders(order):
     assert exif_orientation(mark + struct.pack(order + "I", 2**32 - 1)) == 1
 
 
-def test_every_frame_of_a_tiff():
+def test_a_tiff_of_several_frames_shows():
     frames = [Image.new("L", (10 + i, 20 + i)) for i in range(5)]
     file = io.BytesIO()
     frames[0].save(file, "TIFF", save_all=True, append_images=frames[1:])
-    assert read_header(file.getvalue()).sizes == tuple((10 + i, 20 + i) for i in range(5))
+    assert read_header(file.getvalue()).sizes == ((10, 20), (11, 21))
+    assert len(read_header(SAMPLES["tiff"]).sizes) == 1
 
 
 def test_a_tiff_whose_directories_loop_ends():
@@ -113,6 +115,61 @@ def test_bmp_from_the_top_and_of_os2():
 def test_no_image_is_refused(data):
     with pytest.raises(BadRequest, match=r"^Invalid input file"):
         read_header(data)
+
+
+MIB = 1 << 20
+
+
+def tiff_of_long_directories(count):
+    """``count`` directories of 65,535 entries each, one inside the other."""
+    starts = range(8, 8 + 4 * count, 4)
+    data = bytearray(8 + 8 * count + 12 * 65_535)
+    struct.pack_into("<2sHI", data, 0, b"II", 42, 8)
+    for start in starts:
+        struct.pack_into("<HH", data, start, 65_535, 1)
+        struct.pack_into("<I", data, start + 2 + 12 * 65_535, start + 4)
+    return bytes(data)
+
+
+def scans(count):
+    """A progressive JPEG whose last scan comes ``count`` times."""
+    data = SAMPLES["progressive"]
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xff\xd8" + b"\xff" * (32 * MIB), id="jpeg-of-fill"),
+        pytest.param(b"\xff\xd8" + b"\xff\xe0\x00\x02" * (8 * MIB), id="jpeg-of-segments"),
+        pytest.param(b"\xff\xd8" + b"a\xff\x00" * (8 * MIB), id="jpeg-of-garbage"),
+        pytest.param(b"P6\n#" + bytes(32 * MIB) + b"\n4 4\n255\n" + bytes(48), id="pnm-comment"),
+        pytest.param(SAMPLES["jpeg2000"][:12] + b"\0\0\0\x08free" * (4 * MIB), id="jpeg2000-of-boxes"),
+        pytest.param(tiff_of_long_directories(1000), id="tiff-directories"),
+        pytest.param(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**63) + bytes(MIB), id="bigtiff-count"),
+        pytest.param(b"II+\0\x08\0\0\0" + struct.pack("<Q", 2**64 - 1), id="bigtiff-offset"),
+    ],
+)
+def test_a_header_costs_no_more_than_its_share(data):
+    """Each of these took seconds to minutes of the event loop."""
+    read_header(SAMPLES["pnm"])  # Pillow is loaded
+    started = time.process_time()
+    with pytest.raises(BadRequest, match=r"^Invalid input file"):
+        read_header(data)
+    assert time.process_time() - started < 0.25
+
+
+def test_scans_are_bounded():
+    """A pass over all pixels for twenty bytes: 10 KB kept a decoder busy for minutes."""
+    assert read_header(scans(100)).progressive
+    with pytest.raises(BadRequest, match="more than 128 scans"):
+        read_header(scans(200))
+
+
+def test_fill_bytes_before_a_marker():
+    data = SAMPLES["jpeg"]
+    assert read_header(data[:2] + b"\xff" * 500 + data[2:])[1:3] == SIZE
 
 
 @given(
