@@ -24,6 +24,7 @@ class ServeError(Exception):
 
     @property
     def message(self) -> str:
+        """What the client is told."""
         return str(self.args[0])
 
 
