@@ -36,6 +36,9 @@ _MAX_LAX_BYTES = 1 << 20
 #: Strings from this length on are taken out of the body before it is parsed; far below a file's size.
 _LONG_TEXT = 4096
 
+#: Characters of a ``logId``; what clients use are UUIDs.
+_MAX_LOG_ID = 1024
+
 #: Places of strings in a body, without their quotes.
 Spans = list[tuple[int, int]]
 
@@ -219,14 +222,20 @@ def _texts(body: bytes, spans: Spans, secret: bytes) -> dict[bytes, str]:
 
 
 def log_id_of(fields: Fields) -> str | None:
-    """The ``logId`` of a body, or None; an empty one counts as absent, as in PaddleX."""
+    """The ``logId`` of a body, or None; an empty one counts as absent, as in PaddleX.
+
+    Raises BadRequest for a long one: it is repeated in logs and in every answer.
+    """
     value = fields.get("logId")
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.decode(value, type=str) or None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    if isinstance(value, msgspec.Raw):
+        try:
+            value = msgspec.json.decode(value, type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+    if value and len(value) > _MAX_LOG_ID:
+        words = f"String should have at most {_MAX_LOG_ID} characters"
+        raise BadRequest(error_text([Problem("string_too_long", ("body", "logId"), words)], "v3"))
+    return value or None
 
 
 def file_kind(operation: Operation, source: Source) -> FileKind:

@@ -26,8 +26,9 @@ _MS = 1_000_000
 #: With no device ready or starting for this long, what waits is answered 503: a dead device is started
 #: again within milliseconds unless it keeps dying.
 HOPELESS_AFTER_NS = 2_000 * _MS
-#: The largest cost a header can hold, microseconds.
-_MAX_COST_US = 2**32 - 1
+_MAX_COST_US = 2**32 - 1  # what a slot header can hold
+#: KEEP_BYTES of kernels/slots.h: slots up to this size keep their pages when they are freed.
+_KEPT_BYTES = 16 << 20
 
 
 class Dispatcher:
@@ -108,7 +109,7 @@ class Dispatcher:
         """
         slot = self.slots.take(self._lane.index, nbytes)
         if slot >= 0:
-            return Lease(self.slots, slot, self._forget)
+            return Lease(self.slots, slot, self._forget, self._free)
         if nbytes > self._largest:
             raise BadRequest(f"The input needs {nbytes} bytes; this server holds at most {self._largest}")
         raise Overloaded
@@ -177,6 +178,16 @@ class Dispatcher:
         """A slot has been taken back before any device claimed it."""
         if self._pending.get(lease.slot) is lease:
             del self._pending[lease.slot]
+
+    def _free(
+        self, edge: Callable[[int, int], bool], slot: int, generation: int, then: Callable[[bool], None]
+    ) -> None:
+        """Free a slot by ``edge``; giving the pages of a big one back to the system takes up to 0.2 s."""
+        if self._loop is None or self._loop.is_closed() or self.slots.capacity(slot) <= _KEPT_BYTES:
+            then(edge(slot, generation))
+        else:  # in a thread that no decoder can occupy
+            job = self._loop.run_in_executor(None, edge, slot, generation)
+            job.add_done_callback(lambda ended: then(ended.result()))
 
     # --- results ------------------------------------------------------------------------------------
 

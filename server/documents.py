@@ -58,7 +58,7 @@ class Renderer:
         self, data: bytes, kind: Literal["pdf", "tiff"], max_pages: int | None, limits: Limits
     ) -> None:
         self._kind, self._max_pages, self._limits = kind, max_pages, limits
-        self._file = _sealed_memfd(data)
+        self._data, self._file = data, -1
         self._pixels = os.memfd_create("pages", os.MFD_CLOEXEC)
         self._left_s = limits.render_timeout_ms / 1000
         self._process: asyncio.subprocess.Process | None = None
@@ -68,6 +68,7 @@ class Renderer:
     async def __aenter__(self) -> Renderer:
         """Start the child and read the page sizes. Raises BadRequest."""
         try:
+            await self._copy_file()
             await self._start()
             reply = await self._patiently(self._read())
             self._accept(reply)
@@ -100,6 +101,16 @@ class Renderer:
         page = np.frombuffer(self._map, np.uint8, shape.nbytes).reshape(height, width, 3)
         np.copyto(wire.pixels(view, shape), page)
         return shape
+
+    async def _copy_file(self) -> None:
+        """Put the file where the child finds it, off the loop: a large one takes 0.1 s."""
+        copying = asyncio.get_running_loop().run_in_executor(None, _sealed_memfd, self._data)
+        self._data = b""
+        try:
+            self._file = await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            copying.add_done_callback(lambda done: os.close(done.result()))
+            raise
 
     async def _start(self) -> None:
         limits = self._limits
@@ -170,10 +181,10 @@ class Renderer:
             await asyncio.shield(_collected(process))
         if self._map is not None:
             self._map = None  # unmapped when the last array over it is gone
-        if self._file >= 0:
-            os.close(self._file)
-            os.close(self._pixels)
-            self._file = self._pixels = -1
+        for fd in (self._file, self._pixels):
+            if fd >= 0:
+                os.close(fd)
+        self._file = self._pixels = -1
 
 
 async def _collected(process: asyncio.subprocess.Process) -> None:

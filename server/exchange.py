@@ -20,7 +20,7 @@ from server.work import Ground, Work
 
 #: Bodies above this are parsed, and results above this are written, off the event loop; either takes
 #: about a millisecond at this size.
-_INLINE_BYTES = 1 << 20
+INLINE_BYTES = 1 << 20
 
 _FAULT_COUNTERS: dict[type[ServeError], str] = {
     Overloaded: "worker_refused",
@@ -61,7 +61,7 @@ class Exchange:
         """From body to answer. Raises ServeError."""
         started = time.perf_counter()
         dispatcher = ground.dispatcher
-        if len(body) > _INLINE_BYTES:
+        if len(body) > INLINE_BYTES:
             work = await dispatcher.in_thread([], self._parse, ground, permit, body)
         else:
             work = self._parse(ground, permit, body)
@@ -71,7 +71,7 @@ class Exchange:
         self.timings["decode"] = 1000 * (time.perf_counter() - started)
         try:
             await run_items(ground, work)
-            if work.visualize or work.result_bytes > _INLINE_BYTES:
+            if work.visualize or work.result_bytes > INLINE_BYTES:
                 return await dispatcher.in_thread(work.leases, self._answer, work, font)
             return self._answer(work, font)
         finally:

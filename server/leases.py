@@ -12,6 +12,9 @@ from kernels.slots import Slots
 
 _GONE = memoryview(b"")
 
+#: Frees slots: (``release`` or ``withdraw``, slot, generation, what gets its answer on the loop).
+Free = Callable[[Callable[[int, int], bool], int, int, Callable[[bool], None]], None]
+
 
 class Lease:
     """A slot of this worker. A context manager: leaving it gives the slot back.
@@ -22,8 +25,8 @@ class Lease:
         generation, answer: known once it is with a device; the answer is the length of the result record.
     """
 
-    def __init__(self, slots: Slots, slot: int, forget: Callable[[Lease], None]) -> None:
-        self._slots, self._forget = slots, forget
+    def __init__(self, slots: Slots, slot: int, forget: Callable[[Lease], None], free: Free) -> None:
+        self._slots, self._forget, self._free = slots, forget, free
         self.slot, self.view, self.generation = slot, slots.data(slot), 0
         self.answer: asyncio.Future[int] | None = None
         self.closed = False
@@ -44,9 +47,14 @@ class Lease:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Give the slot back: now, or as soon as a thread or a device that still uses it has finished."""
+    def close(self, *, here: bool = False) -> None:
+        """Give the slot back: now, or as soon as a thread or a device that still uses it has finished.
+
+        A big slot is freed in a thread; with ``here`` on this one, so that it can be taken again at once.
+        """
         if not self.closed:
+            if here:
+                self._free = _free_here
             self.closed = True
             self._settle()
 
@@ -78,10 +86,24 @@ class Lease:
         self.view = _GONE  # a finished request may linger in a cycle; the mapping must not
         slots = self._slots
         if self.answer is None:  # never handed over
-            slots.release(self.slot, slots.generation(self.slot))
+            self._free(slots.release, self.slot, slots.generation(self.slot), _ignore)
         elif self._done:
-            slots.release(self.slot, self.generation)
-        elif slots.withdraw(self.slot, self.generation):
+            self._free(slots.release, self.slot, self.generation, _ignore)
+        else:
+            self._free(slots.withdraw, self.slot, self.generation, self._withdrawn)
+
+    def _withdrawn(self, done: bool) -> None:
+        if done:
             self._forget(self)
-        else:  # a device has it: it stays known until the device posts it
-            slots.abandon(self.slot, self.generation)
+        elif not self._done:  # a device has it: it stays known until the device posts it
+            self._slots.abandon(self.slot, self.generation)
+
+
+def _free_here(
+    edge: Callable[[int, int], bool], slot: int, generation: int, then: Callable[[bool], None]
+) -> None:
+    then(edge(slot, generation))
+
+
+def _ignore(_done: bool) -> None:
+    """Nobody waits for a slot to be free."""

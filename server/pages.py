@@ -123,7 +123,7 @@ class Window:
         except BaseException as fault:
             self._free.put_nowait(fault)
             raise
-        lease.close()
+        lease.close(here=True)
         self._work.leases.remove(lease)
         if len(self._tasks) < len(self._shapes):
             self._add_slot()  # the slot just freed: nothing else on this loop came between

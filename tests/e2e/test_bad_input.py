@@ -9,6 +9,7 @@ import io
 import json
 import socket
 import struct
+import threading
 import time
 import zlib
 
@@ -75,6 +76,8 @@ BAD = {
     "not-utf8": (b'{"file":"\xff\xfe","fileType":1}', 422, "json_invalid"),
     "huge-number": (request(png(PAGE), textDetLimitSideLen=10**30), 422, "textDetLimitSideLen"),
     "2024-list": (b'{"inferenceParams":{"maxLongSide":"x"}}', 422, '"loc": ["body", "image"]'),
+    "long-log-id": (request(png(PAGE), logId="x" * 1025), 422, "at most 1024 characters"),
+    "very-long-log-id": (request(png(PAGE), logId="x" * 1_000_000), 422, "at most 1024 characters"),
     # base64
     "bad-base64": (b'{"file":"abcde","fileType":1}', 422, "Invalid input file"),
     "data-uri": (b'{"file":"data:image/png;base64,QUJD","fileType":1}', 422, "Invalid input file"),
@@ -273,6 +276,23 @@ def test_a_body_that_grows_too_large_in_chunks_is_refused_while_it_streams(serve
         status, answer = answer_of(client)
     assert status == 413
     check_envelope(answer, 413, "larger than 8388608 bytes")
+
+
+def test_a_body_of_tiny_chunks_does_not_hold_up_others(server):
+    """200,000 of them fit what is received at once: more than a second of the event loop."""
+    waits = []
+    with contextlib.closing(dial(server)) as client, contextlib.closing(server.connect()) as other:
+        client.sendall(b"POST /ocr HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sender = threading.Thread(target=client.sendall, args=(b"1\r\n \r\n" * 500_000 + b"0\r\n\r\n",))
+        sender.start()
+        while sender.is_alive():
+            started = time.perf_counter()
+            other.request("GET", "/health/live")
+            assert json.loads(other.getresponse().read())["errorCode"] == 0
+            waits.append(time.perf_counter() - started)
+        sender.join()
+        assert client.recv(12) == b"HTTP/1.1 422"
+    assert max(waits) < 0.4
 
 
 @pytest.mark.parametrize(

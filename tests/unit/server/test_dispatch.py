@@ -73,12 +73,12 @@ class Bench:
         raise AssertionError(f"not within 10 s: {self.states()}")
 
 
-def run(test, devices=1, missed_wakeups=0):
+def run(test, devices=1, missed_wakeups=0, classes=((1 << 20, 4), (16 << 20, 4))):
     """Run ``test(bench)`` on a loop of its own; in the end every slot must be free."""
 
     async def body():
         loop = asyncio.get_running_loop()
-        with Memory(devices) as memory, ThreadPoolExecutor(2) as threads:
+        with Memory(devices, classes) as memory, ThreadPoolExecutor(2) as threads:
             bench = Bench(memory, threads)
             bench.dispatcher.start(loop)
             try:
@@ -434,3 +434,51 @@ def test_repr_is_a_status_line():
         assert repr(lease).endswith(": closed>")
 
     run(test)
+
+
+@pytest.mark.parametrize("end", ["released", "withdrawn", "abandoned"])
+def test_the_loop_does_not_wait_for_the_pages_of_big_slots(end):
+    """Giving 512 MiB back to the system takes 0.2 s."""
+    where = []
+
+    class Watched:
+        def __init__(self, slots):
+            self._slots = slots
+
+        def __getattr__(self, name):
+            found = getattr(self._slots, name)
+            if name not in {"release", "withdraw"}:
+                return found
+
+            def noted(*arguments):
+                where.append((name, threading.current_thread() is threading.main_thread()))
+                return found(*arguments)
+
+            return noted
+
+    async def test(bench):
+        dispatcher = bench.dispatcher
+        dispatcher.slots = Watched(bench.slots)
+        with contextlib.ExitStack() as devices:
+            if end != "withdrawn":
+                device = devices.enter_context(StandIn(bench.memory, echo))
+                device.gate.clear()
+            lease = dispatcher.take(20 << 20)
+            if end != "released":
+                bench.hand_over(lease)
+            if end == "abandoned":
+                await bench.until(lambda: bench.slots.count(CLAIMED) == 1)
+            lease.close()
+            if end == "abandoned":
+                await bench.until(lambda: bench.slots.header(lease.slot).abandoned)
+                device.gate.set()
+            await bench.until(lambda: bench.slots.count(FREE) == bench.memory.segment.slots)
+            await bench.until(lambda: len(dispatcher) == 0)
+        assert where
+        assert not any(on_loop for _, on_loop in where)
+        where.clear()
+        with dispatcher.take(1000):
+            pass
+        assert where == [("release", True)]
+
+    run(test, classes=((1 << 20, 4), (24 << 20, 2)))
