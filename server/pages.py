@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
 
 from pipelines.core.base import Page
 from pipelines.core.errors import DeadlinePassed
@@ -15,14 +16,16 @@ from server.leases import Lease
 from server.wire import Shape
 from server.work import Ground, Work, fingerprint, hand_over, identify, receive
 
+T = TypeVar("T")
+
 
 async def run_document(ground: Ground, work: Work, kind: Literal["pdf", "tiff"]) -> None:
     """Render page after page into a window of slots; every page goes to a device as soon as it is there."""
     ground.metrics.add("worker_documents")
     started = time.perf_counter()
-    await _take_turn(ground.renders, work.permit)
+    await _in_time(work.permit, ground.renders.acquire())
     try:
-        window = await _render(ground, work, kind)
+        window = await _in_time(work.permit, _render(ground, work, kind))
     finally:
         ground.renders.release()
     work.timings["decode"] = work.timings.get("decode", 0.0) + 1000 * (time.perf_counter() - started)
@@ -31,10 +34,10 @@ async def run_document(ground: Ground, work: Work, kind: Literal["pdf", "tiff"])
     work.data_info = {"numPages": len(sizes), "pages": sizes, "type": kind}
 
 
-async def _take_turn(renders: asyncio.Semaphore, permit: Permit) -> None:
-    """Wait for a render child's place. Raises DeadlinePassed."""
+async def _in_time(permit: Permit, step: Coroutine[Any, Any, T]) -> T:
+    """Wait no longer than the client does. Raises DeadlinePassed."""
     try:
-        await within(permit.left_s(), renders.acquire())
+        return await within(permit.left_s(), step)
     except asyncio.TimeoutError:
         raise DeadlinePassed from None
 

@@ -1,6 +1,7 @@
 """PDF and multi-frame TIFF over HTTP: pages side by side through a window of slots."""
 
 import io
+import time
 
 import numpy as np
 import psutil
@@ -100,6 +101,25 @@ def test_a_document_whose_deadline_passes_is_given_up(server):
     status, answer = server.post(request(tiff(*pages)), headers={"X-Request-Timeout-Ms": "1500"})
     assert (status, answer["errorMsg"]) == (504, "The deadline of the request passed")
     wait_for(lambda: not render_children(server), what="the render child ends")
+
+
+def test_a_page_that_takes_long_to_draw_does_not_outlast_the_deadline(server):
+    """One path of many crossing lines: seconds of drawing, and the child's own limit is half a minute."""
+    path = b"0 0 m\n" + b"".join(b"%d %d l\n" % (i * 7919 % 100, i * 104729 % 100) for i in range(300_000))
+    data = b"%PDF-1.4\n" + b"\n".join(
+        [
+            b"1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj",
+            b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj",
+            b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 100]/Contents 4 0 R>>endobj",
+            b"4 0 obj<</Length %d>>stream\n%sB*\nendstream endobj" % (len(path) + 3, path),
+            b"trailer<</Root 1 0 R>>",
+        ]
+    )
+    started = time.perf_counter()
+    status, answer = server.post(request(data, fileType=0), headers={"X-Request-Timeout-Ms": "700"})
+    assert (status, answer["errorCode"]) == (504, 504)
+    assert time.perf_counter() - started < 2.0
+    wait_for(lambda: not render_children(server), what="the render child is left")
 
 
 def test_a_client_that_hangs_up_takes_its_render_child_along(server):
