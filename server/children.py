@@ -13,7 +13,7 @@ from typing import Literal
 from kernels.segment import READY, Lane, Segment
 from server.blame import is_stopped
 from server.config import Boot, Config, boot_memfd
-from server.launch import child_command
+from server.launch import child_command, child_environment
 from server.liveness import Hang
 from server.sizes import slot_classes
 
@@ -158,7 +158,7 @@ def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int)
             [*child_command(f"server.{role}"), "--index", str(index), "--boot-fd", str(boot_fd)],
             pass_fds=inherited + ([listen_fd] if listen_fd >= 0 else []),
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            env=child_environment(f"server.{role}", os.environ),
             # Ctrl-C reaches the supervisor only; it tells the children what to do.
             start_new_session=True,
         )

@@ -25,9 +25,11 @@ from .base import Engine, EngineOptions, TensorSpec
 #: a bound (OpenVINO's default is 5000) 200 line widths took 560 MB, with this 290 MB; with none at all
 #: every run is a fifth slower.
 RUNTIME_CACHE = 1000
-#: Inputs above this size give their activations back before the next run, and inputs above the
-#: second figure before another form of the model runs: only one form computes at a time.
-LARGE_INPUT_BYTES, SWITCH_INPUT_BYTES = 40 << 20, 4 << 20
+#: The activations of an input above this size (0.7 megapixels) are given back before another engine
+#: runs: of the models of a device, and of their forms, one computes at a time.
+LARGE_INPUT_BYTES = 8 << 20
+#: Above this size also before the same engine runs again.
+HUGE_INPUT_BYTES = 40 << 20
 
 #: EngineOptions.precision to OpenVINO's hint; its own default would be bf16 where the CPU has it.
 PRECISIONS = {"f32": "f32", "bf16": "bf16", "fp16": "f16", "auto": "dynamic"}
@@ -43,10 +45,15 @@ def _core() -> Any:
     return openvino.Core()
 
 
-class _Group(msgspec.Struct):
-    """The forms of one model. ``warm`` is the one that holds activations, if any does."""
+class _Warm(msgspec.Struct):
+    """The engine of this process that ran last, and may hold activations."""
 
-    warm: OpenVinoEngine | None = None
+    engine: OpenVinoEngine | None = None
+
+
+@functools.cache
+def _warm() -> _Warm:
+    return _Warm()
 
 
 class OpenVinoEngine(Engine):
@@ -62,8 +69,8 @@ class OpenVinoEngine(Engine):
             return "OpenVINO is not installed; the extra 'hpip' brings it: python -m pip install -e '.[hpip]'"
         return None
 
-    def __init__(self, files: ModelFiles, options: EngineOptions, group: _Group | None = None) -> None:
-        self._files, self._options, self._group = files, options, group or _Group()
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        self._files, self._options, self._warm = files, options, _warm()
         self._last_bytes = 0
         if options.device != "cpu":
             raise EngineError("openvino runs on the CPU only here")
@@ -120,7 +127,7 @@ class OpenVinoEngine(Engine):
     def sibling(self, threads: int) -> OpenVinoEngine:
         """The model compiled for another thread count: 40 MB for the four OCR models."""
         options = msgspec.structs.replace(self._options, threads=threads)
-        return OpenVinoEngine(self._files, options, self._group)
+        return OpenVinoEngine(self._files, options)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         """See :meth:`Engine.run`."""
@@ -147,17 +154,15 @@ class OpenVinoEngine(Engine):
 
     def _make_room(self) -> None:
         """Give activations back that the next run does not use."""
-        warm = self._group.warm
-        if warm is self and self._last_bytes > LARGE_INPUT_BYTES:
-            self._compiled.release_memory()
-        elif warm is not None and warm is not self and warm._last_bytes > SWITCH_INPUT_BYTES:
+        warm = self._warm.engine
+        if warm is not None and warm._last_bytes > (HUGE_INPUT_BYTES if warm is self else LARGE_INPUT_BYTES):
             warm._compiled.release_memory()
-        self._group.warm = self
+        self._warm.engine = self
 
     def close(self) -> None:
         """See :meth:`Engine.close`."""
-        if self._group.warm is self:
-            self._group.warm = None
+        if self._warm.engine is self:
+            self._warm.engine = None
         self._request = self._compiled = None
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.core.download import sha256_of
 from pipelines.core.errors import EngineError
 from pipelines.engines.base import EngineOptions
-from pipelines.engines.openvino import LARGE_INPUT_BYTES, SWITCH_INPUT_BYTES, OpenVinoEngine
+from pipelines.engines.openvino import HUGE_INPUT_BYTES, LARGE_INPUT_BYTES, OpenVinoEngine
 from tests import tiny
 
 
@@ -128,7 +128,7 @@ def picture(nbytes):
 def test_the_idle_form_gives_its_memory_back(files):
     share, of_share = counted(OpenVinoEngine(files, EngineOptions()))
     whole, of_whole = counted(share.sibling(2))
-    small, big = picture(SWITCH_INPUT_BYTES // 2), picture(SWITCH_INPUT_BYTES * 2)
+    small, big = picture(LARGE_INPUT_BYTES // 2), picture(LARGE_INPUT_BYTES * 2)
     share.run({"x": small})
     whole.run({"x": small})
     assert (of_share.released, of_whole.released) == (0, 0)  # not worth it
@@ -144,7 +144,7 @@ def test_the_idle_form_gives_its_memory_back(files):
 
 def test_a_huge_input_gives_its_memory_back_before_the_next(files):
     engine, counter = counted(OpenVinoEngine(files, EngineOptions()))
-    huge = picture(LARGE_INPUT_BYTES * 1.05)
+    huge = picture(HUGE_INPUT_BYTES * 1.05)
     engine.run({"x": huge})
     assert counter.released == 0  # the result is still valid
     check(engine)
@@ -156,7 +156,7 @@ def test_a_huge_input_gives_its_memory_back_before_the_next(files):
 def test_a_closed_form_is_not_asked_for_memory(files):
     share = OpenVinoEngine(files, EngineOptions())
     whole = share.sibling(2)
-    whole.run({"x": picture(SWITCH_INPUT_BYTES * 2)})
+    whole.run({"x": picture(LARGE_INPUT_BYTES * 2)})
     whole.close()
     check(share)
 

@@ -3,6 +3,7 @@
 import importlib.machinery
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.launch import NOT_BUILT, ROOT, child_command, missing_extensions
+from server.launch import NOT_BUILT, ROOT, child_command, child_environment, missing_extensions
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 SHOW = """
@@ -133,3 +134,25 @@ def test_a_missing_dependency_is_one_line(tmp_path):
 
 def test_this_tree_is_built():
     assert missing_extensions(ROOT / "kernels") == []
+
+
+def test_devices_get_an_allocator_for_large_memory():
+    assert "glibc.malloc.hugetlb=1" in child_environment("server.device", {})["GLIBC_TUNABLES"].split(":")
+    assert child_environment("server.worker", {"A": "b"}) == {"A": "b", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_what_the_user_told_the_allocator_stays():
+    mine = "glibc.malloc.hugetlb=0:glibc.malloc.check=1"
+    found = child_environment("server.device", {"GLIBC_TUNABLES": mine})["GLIBC_TUNABLES"]
+    assert found.startswith(mine + ":")
+    assert found.count("glibc.malloc.hugetlb=") == 1
+
+
+def test_the_allocator_takes_the_settings():
+    """glibc ignores what it does not know, so a misspelt name would go unnoticed."""
+    loader = Path("/lib64/ld-linux-x86-64.so.2")
+    if tuple(map(int, platform.libc_ver()[1].split("."))) < (2, 35) or not loader.exists():
+        pytest.skip("no x86-64 glibc that knows them")
+    listed = subprocess.run([loader, "--list-tunables"], capture_output=True, text=True, check=True)
+    for entry in child_environment("server.device", {})["GLIBC_TUNABLES"].split(":"):
+        assert entry.partition("=")[0] in listed.stdout
