@@ -54,17 +54,22 @@ class Admission:
 
         Raises:
             NotReady: no device can run anything.
-            Overloaded: more device time is waiting than ``limits.max_queue_ms``.
+            Overloaded: more device time is waiting than ``limits.max_queue_ms``, or than the client
+                will wait.
         """
-        self.check_queue()
         allowed = self._limits.request_timeout_ms
         timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
+        self.check_queue(timeout)
         return Permit(self, self._clock_ns() + timeout * _MS)
 
-    def check_queue(self) -> None:
-        """Raise Overloaded (or NotReady) when one more request would wait too long."""
+    def check_queue(self, left_ms: float) -> None:
+        """Raise Overloaded (or NotReady) when a request with so much time left would wait too long.
+
+        One that cannot be in time would only take the place of one that can: with earliest deadlines
+        first, a server that let it in would answer hardly anybody.
+        """
         queued = self._queued_ms() + self.unpublished_ms / self._devices
-        if queued > self._limits.max_queue_ms:
+        if queued > min(self._limits.max_queue_ms, left_ms):
             # When the client comes back, half of what waits now has been worked off.
             raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
 
@@ -129,7 +134,7 @@ class Permit:
         Looks at the queue again: many requests may have come through the door while this one sent its
         body. Raises Overloaded.
         """
-        self._admission.check_queue()
+        self._admission.check_queue(1000 * self.left_s())
         self._expect(total_ms)
 
     def published(self, cost_ms: float) -> None:

@@ -24,6 +24,18 @@ def test_full_queue_is_refused_at_the_door():
     assert door.admission.inside == 0
 
 
+def test_what_cannot_be_in_time_is_refused_at_once():
+    door = Door(max_queue_ms=30_000)
+    door.queued = 2_000
+    with pytest.raises(Overloaded):
+        door.admission.admit(1_999)
+    with door.admission.admit(2_000) as permit:
+        permit.cost(0)
+        door.now += 1_000_000  # its body took a millisecond
+        with pytest.raises(Overloaded):
+            permit.cost(1)
+
+
 def test_retry_after_grows_with_the_queue():
     door = Door(max_queue_ms=500)
     door.queued = 9_000
