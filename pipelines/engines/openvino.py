@@ -93,7 +93,6 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": PRECISIONS.get(self._options.precision, "f32"),
             # Two one-thread processes that are both pinned to the first core would share it.
             "ENABLE_CPU_PINNING": False,
-            "CPU_DENORMALS_OPTIMIZATION": True,
             "CPU_RUNTIME_CACHE_CAPACITY": RUNTIME_CACHE,
         }
 

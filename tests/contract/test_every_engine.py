@@ -86,6 +86,18 @@ class TestEngine:
         check(load(name, kind), x)
         assert np.array_equal(x, before)
 
+    def test_arithmetic_of_the_caller_stays_as_it_was(self, load, name, kind, tmp_path):
+        """Engines like to flush subnormal numbers to zero, and to leave the thread like that."""
+        subnormal = np.full(3, 1e-45, np.float32)
+        engine = load_engine(name)(tiny.model(kind, tmp_path), EngineOptions())
+        assert (subnormal * np.float32(1)).all()
+        engine.run({"x": picture(1, 3, 8, 8)})
+        assert (subnormal * np.float32(1)).all()
+        with pytest.raises(EngineError):
+            engine.run({"x": picture(1, 2, 8, 8)})
+        assert (subnormal * np.float32(1)).all()
+        engine.close()
+
     def test_input_that_must_not_be_written(self, load, name, kind):
         x = picture(1, 3, 16, 16)
         x.flags.writeable = False
