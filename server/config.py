@@ -30,7 +30,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         document_slots: pages of one document that are in flight together.
         max_queue_ms: estimated device time that may wait per device before requests are
             refused with 503.
-        max_decoded_bytes: decoded pixels that one worker holds at once.
+        max_decoded_bytes: bodies, files and decoded pixels that one worker holds at once.
         truncated_images: ``reject`` (422) or ``accept`` what could be decoded, as PaddleX.
         render_timeout_ms: wall time of the PDF/TIFF child for one document.
         render_memory_bytes: address space of that child.
