@@ -7,20 +7,18 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.float_env import FloatEnv
+from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
 from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
 
 if TYPE_CHECKING:
     import onnxruntime
-
-#: Inputs above this size (0.7 megapixels) give their activations back to the system after the run: a
-#: page of 1600 x 2016 px has 480 MB of them, which the lines that follow do not need.
-LARGE_INPUT_BYTES = 8 << 20
 
 #: ONNX Runtime's words for element types to NumPy's.
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool", "float16": "float16"}
@@ -107,6 +105,7 @@ class OnnxRuntimeEngine(Engine):
             self._inside = FloatEnv()
             before.restore()
         self._session: Any = session
+        self._turns = Turns(options.cache_dir)
         self._large = ort.RunOptions()
         self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.inputs, self.outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
@@ -139,19 +138,22 @@ class OnnxRuntimeEngine(Engine):
 
     def sibling(self, threads: int) -> OnnxRuntimeEngine:
         """Another session. ONNX Runtime repacks weights per session: 46 MB for the four OCR models."""
-        return OnnxRuntimeEngine(
-            self._files, EngineOptions(self._options.device, threads, self._options.precision)
-        )
+        return OnnxRuntimeEngine(self._files, msgspec.structs.replace(self._options, threads=threads))
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         """See :meth:`Engine.run`."""
         if self._session is None:
             raise EngineError("the engine is closed")
-        large = sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
+        if sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES:
+            with self._turns.take():
+                return self._run(feeds, self._large)
+        return self._run(feeds, None)
+
+    def _run(self, feeds: Mapping[str, np.ndarray], options: Any) -> Sequence[np.ndarray]:
         before = FloatEnv()
         self._inside.restore()
         try:
-            outputs: Sequence[np.ndarray] = self._session.run(None, feeds, self._large if large else None)
+            outputs: Sequence[np.ndarray] = self._session.run(None, feeds, options)
         except Exception as error:
             raise EngineError from error
         finally:

@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.download import locked
 from pipelines.core.errors import EngineError
+from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
 from .base import Engine, EngineOptions, TensorSpec
 
@@ -25,12 +26,6 @@ from .base import Engine, EngineOptions, TensorSpec
 #: a bound (OpenVINO's default is 5000) 200 line widths took 560 MB, with this 290 MB; with none at all
 #: every run is a fifth slower.
 RUNTIME_CACHE = 1000
-#: The activations of an input above this size (0.7 megapixels) are given back before another engine
-#: runs: of the models of a device, and of their forms, one computes at a time.
-LARGE_INPUT_BYTES = 8 << 20
-#: Above this size also before the same engine runs again.
-HUGE_INPUT_BYTES = 40 << 20
-
 #: EngineOptions.precision to OpenVINO's hint; its own default would be bf16 where the CPU has it.
 PRECISIONS = {"f32": "f32", "bf16": "bf16", "fp16": "f16", "auto": "dynamic"}
 
@@ -43,17 +38,6 @@ def _core() -> Any:
     import openvino  # noqa: PLC0415 - frameworks are loaded by devices only
 
     return openvino.Core()
-
-
-class _Warm(msgspec.Struct):
-    """The engine of this process that ran last, and may hold activations."""
-
-    engine: OpenVinoEngine | None = None
-
-
-@functools.cache
-def _warm() -> _Warm:
-    return _Warm()
 
 
 class OpenVinoEngine(Engine):
@@ -70,8 +54,8 @@ class OpenVinoEngine(Engine):
         return None
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
-        self._files, self._options, self._warm = files, options, _warm()
-        self._last_bytes = 0
+        self._files, self._options = files, options
+        self._turns = Turns(options.cache_dir)
         if options.device != "cpu":
             raise EngineError("openvino runs on the CPU only here")
         kind = next((kind for kind in self.formats if kind in files.files), None)
@@ -132,36 +116,32 @@ class OpenVinoEngine(Engine):
         """See :meth:`Engine.run`."""
         if self._request is None:
             raise EngineError("the engine is closed")
-        import openvino  # noqa: PLC0415
-
         try:
-            self._make_room()
-            self._last_bytes = 0
-            if len(feeds) != len(self.inputs):
-                raise ValueError(f"inputs {sorted(feeds)} where {len(self.inputs)} are wanted")
-            held = []  # OpenVINO keeps only the address
-            for name, array in feeds.items():
-                # Sharing needs a writable array; nothing writes to it.
-                shared = array.flags.c_contiguous and array.flags.writeable
-                held.append(array if shared else array.copy())
-                self._request.set_tensor(name, openvino.Tensor(held[-1], shared_memory=True))
-                self._last_bytes += array.nbytes
-            self._request.infer()
-            return [self._request.get_output_tensor(i).data for i in range(len(self.outputs))]
+            if sum(array.nbytes for array in feeds.values()) <= LARGE_INPUT_BYTES:
+                return self._run(feeds)
+            with self._turns.take():
+                results = [result.copy() for result in self._run(feeds)]
+                self._compiled.release_memory()
+                return results
         except Exception as error:
             raise EngineError from error
 
-    def _make_room(self) -> None:
-        """Give activations back that the next run does not use."""
-        warm = self._warm.engine
-        if warm is not None and warm._last_bytes > (HUGE_INPUT_BYTES if warm is self else LARGE_INPUT_BYTES):
-            warm._compiled.release_memory()
-        self._warm.engine = self
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        import openvino  # noqa: PLC0415
+
+        if len(feeds) != len(self.inputs):
+            raise ValueError(f"inputs {sorted(feeds)} where {len(self.inputs)} are wanted")
+        held = []  # OpenVINO keeps only the address
+        for name, array in feeds.items():
+            # Sharing needs a writable array; nothing writes to it.
+            shared = array.flags.c_contiguous and array.flags.writeable
+            held.append(array if shared else array.copy())
+            self._request.set_tensor(name, openvino.Tensor(held[-1], shared_memory=True))
+        self._request.infer()
+        return [self._request.get_output_tensor(i).data for i in range(len(self.outputs))]
 
     def close(self) -> None:
         """See :meth:`Engine.close`."""
-        if self._warm.engine is self:
-            self._warm.engine = None
         self._request = self._compiled = None
 
 

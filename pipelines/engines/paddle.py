@@ -14,13 +14,12 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.paddle_program import Port, read_ports
+from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
 from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
 
 #: Shapes for which oneDNN keeps its primitives, PaddleX's own figure.
 ONEDNN_CACHE = 10
-#: Inputs above this size give their activations back after the run.
-LARGE_INPUT_BYTES = 40 << 20
 #: MB of GPU memory taken at the start; it grows.
 _GPU_START_MB = 100
 
@@ -78,6 +77,7 @@ class PaddleEngine(Engine):
         except Exception as error:
             raise EngineError(f"paddle cannot load {files.name}: {_reason(error)}") from error
         self.inputs, self.outputs = _specs(inputs, ports), _specs(outputs, ports)
+        self._turns = Turns(options.cache_dir)
 
     def _config(self, inference: Any, program: str, params: str) -> Any:
         config = inference.Config(program, params)
@@ -112,17 +112,22 @@ class PaddleEngine(Engine):
         # Paddle keeps what it was fed before, and takes shapes that its kernels then crash on.
         _check(feeds, self.inputs)
         try:
-            for name, array in feeds.items():
-                handle = self._predictor.get_input_handle(name)
-                handle.reshape(array.shape)
-                handle.copy_from_cpu(np.ascontiguousarray(array))
-            self._predictor.run()
-            results = [self._predictor.get_output_handle(spec.name).copy_to_cpu() for spec in self.outputs]
-            if sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES:
+            if sum(array.nbytes for array in feeds.values()) <= LARGE_INPUT_BYTES:
+                return self._run(feeds)
+            with self._turns.take():
+                results = self._run(feeds)
                 self._predictor.try_shrink_memory()
+                return results
         except Exception as error:
             raise EngineError from error
-        return results
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        for name, array in feeds.items():
+            handle = self._predictor.get_input_handle(name)
+            handle.reshape(array.shape)
+            handle.copy_from_cpu(np.ascontiguousarray(array))
+        self._predictor.run()
+        return [self._predictor.get_output_handle(spec.name).copy_to_cpu() for spec in self.outputs]
 
     def close(self) -> None:
         """See :meth:`Engine.close`."""

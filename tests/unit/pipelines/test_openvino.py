@@ -8,8 +8,9 @@ import pytest
 
 from pipelines.core.download import sha256_of
 from pipelines.core.errors import EngineError
+from pipelines.core.turns import LARGE_INPUT_BYTES
 from pipelines.engines.base import EngineOptions
-from pipelines.engines.openvino import HUGE_INPUT_BYTES, LARGE_INPUT_BYTES, OpenVinoEngine
+from pipelines.engines.openvino import OpenVinoEngine
 from tests import tiny
 
 
@@ -125,40 +126,16 @@ def picture(nbytes):
     return np.ones((1, 3, side, side), np.float32)
 
 
-def test_the_idle_form_gives_its_memory_back(files):
-    share, of_share = counted(OpenVinoEngine(files, EngineOptions()))
-    whole, of_whole = counted(share.sibling(2))
-    small, big = picture(LARGE_INPUT_BYTES // 2), picture(LARGE_INPUT_BYTES * 2)
-    share.run({"x": small})
-    whole.run({"x": small})
-    assert (of_share.released, of_whole.released) == (0, 0)  # not worth it
-    whole.run({"x": big})
-    whole.run({"x": big})
-    assert of_whole.released == 0  # warm while it is in use
-    share.run({"x": big})
-    whole.run({"x": small})
-    assert (of_share.released, of_whole.released) == (1, 1)
-    check(share)
-    check(whole)
-
-
-def test_a_huge_input_gives_its_memory_back_before_the_next(files):
+def test_a_large_input_gives_its_memory_back_and_keeps_its_result(files):
     engine, counter = counted(OpenVinoEngine(files, EngineOptions()))
-    huge = picture(HUGE_INPUT_BYTES * 1.05)
-    engine.run({"x": huge})
-    assert counter.released == 0  # the result is still valid
-    check(engine)
+    large = picture(LARGE_INPUT_BYTES * 1.05)
+    scores, maps = engine.run({"x": large})
     assert counter.released == 1
+    expected = tiny.answer(large)
     check(engine)
-    assert counter.released == 1
-
-
-def test_a_closed_form_is_not_asked_for_memory(files):
-    share = OpenVinoEngine(files, EngineOptions())
-    whole = share.sibling(2)
-    whole.run({"x": picture(LARGE_INPUT_BYTES * 2)})
-    whole.close()
-    check(share)
+    assert counter.released == 1  # not after a small one
+    np.testing.assert_allclose(scores, expected[0], atol=1e-5)
+    np.testing.assert_allclose(maps, expected[1], atol=1e-5)
 
 
 def test_ir_is_read(files, tmp_path):
