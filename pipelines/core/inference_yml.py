@@ -1,6 +1,7 @@
 """``inference.yml``: what an exported PaddleX model says about its own pre- and post-processing.
 
-Layout: API reference, 7.1. Only the OCR and orientation families' lists of operations are read here.
+Layout: API reference, 7.1. The lists of operations of the OCR and classification families are read here,
+those of detectors in ``detection_input.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from .errors import ConfigError
 #: The C parser reads an 18,710-entry dictionary in 0.2 s, the Python one in 3 s.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FRACTION = re.compile(r"\s*([\d.]+)\s*/\s*([\d.]+)\s*")
+#: Per channel, red first, of values between 0 and 1.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Normalization(msgspec.Struct, frozen=True):
@@ -50,6 +53,10 @@ class Description:
             raise ConfigError(f"{self._path} does not hold a mapping")
         self._document: dict[str, Any] = loaded
 
+    def top(self, key: str) -> Any:
+        """The value of a key at the top of the document; None when it is absent."""
+        return self._document.get(key)
+
     @property
     def postprocess(self) -> Mapping[str, Any]:
         """The ``PostProcess`` section; empty when there is none."""
@@ -74,8 +81,12 @@ class Description:
         """``NormalizeImage``; what it leaves out is 1/255 and the ImageNet constants."""
         operation = self.operation("NormalizeImage") or {}
         factor = self.number(operation.get("scale") or "1./255.")
-        mean = self._triple(operation.get("mean") or (0.485, 0.456, 0.406), "mean")
-        std = self._triple(operation.get("std") or (0.229, 0.224, 0.225), "std")
+        mean, std = operation.get("mean"), operation.get("std")
+        return self.constants(factor, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+
+    def constants(self, factor: float, means: Any, stds: Any) -> Normalization:
+        """``(x * factor - mean) / std`` in the two numbers of 3.x. Raises ConfigError."""
+        mean, std = self.triple(means, "NormalizeImage.mean"), self.triple(stds, "NormalizeImage.std")
         if 0.0 in std:
             raise self.error("NormalizeImage.std must not be 0")
         scale = [factor / value for value in std]
@@ -92,6 +103,14 @@ class Description:
             return float(value)
         except (TypeError, ValueError):
             raise self.error(f"{value!r} is not a number") from None
+
+    def triple(self, value: Any, what: str) -> tuple[float, float, float]:
+        """Three numbers, one per channel. Raises ConfigError."""
+        try:
+            first, second, third = (float(entry) for entry in value)
+        except (TypeError, ValueError):
+            raise self.error(f"{what} must be three numbers, not {value!r}") from None
+        return first, second, third
 
     def shape(self, value: Any, length: int, what: str) -> tuple[int, ...]:
         """A list of ``length`` positive integers. Raises ConfigError."""
@@ -110,6 +129,13 @@ class Description:
             raise self.error(f"PostProcess.{family}.label_list is missing")
         return tuple(str(label) for label in listed)
 
+    def label_list(self) -> tuple[str, ...]:
+        """``label_list`` at the top of a detector's document. Raises ConfigError when it is missing."""
+        listed = self.top("label_list")
+        if not isinstance(listed, list) or not listed:
+            raise self.error("label_list is missing")
+        return tuple(str(label) for label in listed)
+
     def error(self, message: str) -> ConfigError:
         """A ConfigError that names this file."""
         return ConfigError(f"{self._path}: {message}")
@@ -118,10 +144,3 @@ class Description:
         if value is not None and not isinstance(value, Mapping):
             raise self.error(f"{what} must be a mapping")
         return value or {}
-
-    def _triple(self, value: Any, what: str) -> tuple[float, float, float]:
-        try:
-            first, second, third = (float(entry) for entry in value)
-        except (TypeError, ValueError):
-            raise self.error(f"NormalizeImage.{what} must be three numbers, not {value!r}") from None
-        return first, second, third

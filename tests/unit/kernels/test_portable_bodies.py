@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
-@pytest.mark.parametrize("subject", ["resize", "text", "warp", "boxes"])
+@pytest.mark.parametrize("subject", ["resize", "text", "warp", "boxes", "nms"])
 def test_portable_bodies_pass_the_same_tests(subject):
     command = [
         sys.executable,
