@@ -9,9 +9,10 @@ import numpy as np
 
 from .base import Form, Generation, Page, PipelineConfig, Reply, Source
 from .detection_size import DetectionParams
-from .draw import Pen, jpeg, ocr_picture, preprocessing_picture
+from .draw import Pen, jpeg, ocr_picture
 from .errors import BadRequest, PipelineError
 from .lines import rotated
+from .page_settings import INVALID_SETTINGS, PageOptions, PageSettings
 
 #: What JSON numbers may be: they travel as 64-bit integers and as floats that arithmetic survives.
 Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -21,20 +22,15 @@ MAX_UNCLIP_RATIO = 100.0
 UnclipRatio = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_UNCLIP_RATIO)]
 
 LIMIT_TYPES = ("min", "max", "resize_long")
-#: PaddleX's text for a request that asks for a sub-model which is not loaded.
-INVALID_SETTINGS = "the input params for model settings are invalid!"
 
 
-class OcrOptions(msgspec.Struct, frozen=True):
+class OcrOptions(PageOptions, frozen=True):
     """Settings of an OCR pipeline.
 
     The defaults are those of PaddleX 3.7.2's ``OCR.yaml`` but for two: UVDoc is not loaded, and line
     orientation runs only when asked for (docs/compatibility.md has the measurement).
     """
 
-    use_doc_preprocessor: bool = True
-    use_doc_orientation_classify: bool = True
-    use_doc_unwarping: bool = False
     use_textline_orientation: bool = False
     limit_side_len: int = 64
     limit_type: str = "min"
@@ -127,12 +123,7 @@ class Settings:
         own = msgspec.convert(config.options, OcrOptions)
         self._own = own
         orientation, unwarping = request.use_doc_orientation_classify, request.use_doc_unwarping
-        if orientation is None and unwarping is None:
-            self.preprocessor = own.use_doc_preprocessor
-        else:
-            self.preprocessor = bool(orientation or unwarping)
-        self.doc_orientation = own.use_doc_orientation_classify if orientation is None else orientation
-        self.doc_unwarping = own.use_doc_unwarping if unwarping is None else unwarping
+        self.page = PageSettings.of(orientation, unwarping, own)
         asked = request.use_textline_orientation
         self.textline_orientation = own.use_textline_orientation if asked is None else asked
         self.score_thresh = _first(request.text_rec_score_thresh, own.rec_score_thresh)
@@ -148,14 +139,9 @@ class Settings:
         self._check(request, config)
 
     def _check(self, request: OcrRequest, config: PipelineConfig) -> None:
-        loaded = config.models
-        absent = (
-            (self.preprocessor and self.doc_orientation and "doc_orientation" not in loaded)
-            or (self.preprocessor and self.doc_unwarping)
-            or (self.textline_orientation and "textline_orientation" not in loaded)
-            or request.return_word_box
-        )
-        if absent:
+        self.page.check(config)
+        no_lines = self.textline_orientation and "textline_orientation" not in config.models
+        if no_lines or request.return_word_box:
             raise PipelineError(INVALID_SETTINGS)
 
     def detection_params(self) -> DetectionParams:
@@ -197,7 +183,7 @@ class OcrForm(Form):
         settings = Settings(request, config)
         return OcrParams(
             detection=settings.detection_params(),
-            doc_orientation=settings.preprocessor and settings.doc_orientation,
+            doc_orientation=settings.page.turns,
             textline_orientation=settings.textline_orientation,
             score_thresh=settings.score_thresh,
         )
@@ -219,18 +205,12 @@ def pruned_result(found: OcrPage, settings: Settings) -> dict[str, Any]:
     """``prunedResult`` of one page, keys in PaddleX's order."""
     result: dict[str, Any] = {
         "model_settings": {
-            "use_doc_preprocessor": settings.preprocessor,
+            "use_doc_preprocessor": settings.page.preprocessor,
             "use_textline_orientation": settings.textline_orientation,
         }
     }
-    if settings.preprocessor:
-        result["doc_preprocessor_res"] = {
-            "model_settings": {
-                "use_doc_orientation_classify": settings.doc_orientation,
-                "use_doc_unwarping": settings.doc_unwarping,
-            },
-            "angle": found.angle,
-        }
+    if settings.page.preprocessor:
+        result["doc_preprocessor_res"] = settings.page.result(found.angle)
     kept = found.quads[found.kept]
     result["dt_polys"] = found.quads
     result["text_det_params"] = settings.detection
@@ -256,13 +236,8 @@ def _pictures(
     found, largest = _found(page), config.serving.max_output_img_size
     turned = rotated(pixels, found.angle)
     pictures = {"ocrImage": jpeg(ocr_picture(turned, found.quads[found.kept], found.texts, pen), largest)}
-    if settings.preprocessor:
-        captions = (
-            "Original Image",
-            f"Rotated Image ({settings.doc_orientation}, {found.angle})",
-            f"Unwarping Image ({settings.doc_unwarping})",
-        )
-        shown = preprocessing_picture([pixels, turned, turned], captions, pen)
+    if settings.page.preprocessor:
+        shown = settings.page.picture(pixels, turned, found.angle, pen)
         pictures["docPreprocessingImage"] = jpeg(shown, largest)
     pictures["inputImage"] = jpeg(pixels, largest)
     return pictures
