@@ -25,7 +25,7 @@ DEFAULT_FOLDER = ROOT / "benchmarks" / ".peers"
 
 #: PaddleX 3.7.2 with the newest PaddlePaddle whose oneDNN runs these models: 3.3.x answers every
 #: request of the default configuration with 500.
-REQUIREMENTS = ("paddlex[ocr,serving]==3.7.2", "paddlepaddle==3.2.2", "onnxruntime==1.32.0")
+REQUIREMENTS = ("paddlex[cv,ocr,serving]==3.7.2", "paddlepaddle==3.2.2", "onnxruntime==1.32.0")
 
 #: Used where OpenCV with its window system does not load (no libGL). PaddleX checks only that the
 #: distribution ``opencv-contrib-python`` is there, so the headless files may lie over it.
