@@ -50,6 +50,10 @@ class Pen:
             self._fonts[size] = ImageFont.truetype(self._path, size, layout_engine=ImageFont.Layout.BASIC)
         return self._fonts[size]
 
+    def font(self, size: int) -> ImageFont.FreeTypeFont | None:
+        """The font at ``size`` pixels, or None when there is none."""
+        return self._load(size) if self._path else None
+
     def line(self, text: str, width: int, height: int, left: int = 0) -> NDArray[np.uint8]:
         """Grey uint8 ``[height, width]``: black text on white, as high as fits both ways."""
         canvas = Image.new("L", (width, height), 255)
