@@ -85,7 +85,7 @@ def draw_boxes(
 
 
 def frame(picture: NDArray[np.uint8], box: Sequence[float], colour: Colour, thickness: int) -> None:
-    """A rectangle's outline, as Pillow draws a line down, right, up and left: even widths lean to one side."""
+    """A rectangle's outline as Pillow draws it, down, right, up and left: an even line leans to one side."""
     x1, y1, x2, y2 = (int(side) for side in box)
     less, more = (thickness - 1) // 2, thickness // 2
     parts = [(x1, y1, x1, y1), (x2, y2, x2, y2)]
