@@ -82,8 +82,9 @@ class DeviceLoop:
             wait_until_ns = self.turn()
             if self._stopping and not self._jobs:
                 return
-            if wait_until_ns is not None:
-                self._intake.sleep(wait_until_ns)
+            idle = wait_until_ns is not None and not self._intake.sleep(wait_until_ns)
+            if idle and not self._jobs:
+                self._stages.trim()
 
     def turn(self) -> int | None:
         """One pass: start what may start, run one batch, send what is finished.
@@ -102,7 +103,7 @@ class DeviceLoop:
         if not pending:
             return None if self._jobs or len(self._intake) else 0
         arriving = self._slots.count(WRITING) if self._batches_pay else 0
-        choice = choose([_waiting(job, position) for job, position in pending], monotonic_ns(), arriving)
+        choice = choose([self._waiting(job, position) for job, position in pending], monotonic_ns(), arriving)
         if not choice.batch:
             return choice.wait_until_ns
         self._run_batch([pending[i] for i in choice.batch])
@@ -234,14 +235,13 @@ class DeviceLoop:
         others = (self._segment.device(i) for i in range(self._segment.devices) if i != self._lane.index)
         return self._slots.count(READY) == 0 or all(lane.state != LANE_READY for lane in others)
 
-
-def _waiting(job: Job, position: int) -> Waiting:
-    """A job's call as the batcher sees it."""
-    call: Call = job.calls[position]
-    return Waiting(
-        group=(id(call.stage), call.key),
-        max_batch=call.stage.max_batch,
-        deadline_ns=job.claim.header.deadline_ns,
-        since_ns=job.since_ns,
-        cost_ms=call.cost_ms,
-    )
+    def _waiting(self, job: Job, position: int) -> Waiting:
+        """A job's call as the batcher sees it."""
+        call: Call = job.calls[position]
+        return Waiting(
+            group=(id(call.stage), call.key),
+            max_batch=call.stage.max_batch if self._batches_pay else call.stage.cpu_batch,
+            deadline_ns=job.claim.header.deadline_ns,
+            since_ns=job.since_ns,
+            cost_ms=call.cost_ms,
+        )

@@ -63,7 +63,6 @@ class Dispatcher:
         self._largest = max(slots.capacity(slot) for slot in range(first, first + segment.worker_slots))
         self._pending: dict[int, Lease] = {}
         self._scan_epoch = segment.scan_epoch
-        self._next_device = 0
         self._lost_since_ns = 0
         self._seen_waiting = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -260,14 +259,12 @@ class Dispatcher:
         }
 
     def _choose(self) -> int:
-        """The device with the least work; of equals, each in turn."""
+        """The device with the least work; of equals always the same one, whose caches are warm."""
         loads = self._loads()
         if not loads:  # none serves just now: whoever comes next finds it by its first scan
             coming = [lane.index for lane in self._devices if lane.state == STARTING]
             return coming[0] if coming else 0
-        self._next_device = (self._next_device + 1) % len(self._devices)
-        turn = self._next_device
-        return min(loads, key=lambda index: (loads[index], (index - turn) % len(self._devices)))
+        return min(loads, key=lambda index: (loads[index], index))
 
     def _is_hopeless(self) -> bool:
         """Whether no device is there or about to be."""

@@ -129,22 +129,26 @@ class Intake:
         """Whether :meth:`collect` would find something new."""
         return any(len(ring) for ring in self._rings) or self._segment.scan_epoch != self._scan_epoch
 
-    def sleep(self, until_ns: int = 0) -> None:
+    def sleep(self, until_ns: int = 0) -> bool:
         """Block until there is news or :meth:`wake`, at most until ``until_ns``.
 
-        ``until_ns`` is CLOCK_MONOTONIC, 0 for the coarse timeout.
+        Args:
+            until_ns: CLOCK_MONOTONIC; 0 for the coarse timeout.
+
+        Returns:
+            Whether something ended the sleep before its time.
         """
         spin_until = time.monotonic_ns() + self._spin_ns
         while time.monotonic_ns() < spin_until:
             if self.has_news():
-                return
+                return True
         timeout_ms = float(COARSE_TIMEOUT_MS)
         if until_ns:
             timeout_ms = min(timeout_ms, max(0, until_ns - time.monotonic_ns()) / 1e6)
         self._lane.prepare_sleep()
         try:
             if self.has_news():
-                return
+                return True
             woken = bool(self._poller.poll(timeout_ms))
         finally:
             self._lane.wake()
@@ -152,6 +156,7 @@ class Intake:
             os.eventfd_read(self._event)
         elif any(len(ring) for ring in self._rings) and not self._poller.poll(_LATE_EVENT_MS):
             self._metrics.add("device_missed_wakeups")
+        return woken
 
     def wake(self) -> None:
         """End a :meth:`sleep` from a signal handler."""

@@ -73,9 +73,18 @@ class Stages(StageFactory):
         return Forms(share, share.sibling(self._device.all_threads))
 
     def engine(self, stage: Stage, whole: bool) -> Engine:
-        """The engine of ``stage``: the all-core form when ``whole``."""
+        """The engine of ``stage``: the all-core form when ``whole``. The other form gives memory back."""
         forms = self._forms[_identity(stage.model, stage.engine_name)]
-        return forms.whole if whole else forms.share
+        chosen, other = (forms.whole, forms.share) if whole else (forms.share, forms.whole)
+        if other is not chosen:
+            other.trim()
+        return chosen
+
+    def trim(self) -> None:
+        """Give back what large runs have left with the engines."""
+        for forms in self._forms.values():
+            for engine in forms:
+                engine.trim()
 
     def warm_up(self, run: Callable[[Stage, bool, Sequence[Any]], Sequence[Any]]) -> None:
         """Run every stage's canary on both forms. Raises what the stage answers when it fails.

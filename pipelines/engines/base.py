@@ -16,6 +16,10 @@ import numpy as np
 
 from pipelines.core.base import ModelFiles
 
+#: Inputs above this size (0.7 megapixels of float32 colour) leave activations behind that are worth
+#: giving back: a page of 1600 x 2016 px needs 500 MB of them on OpenVINO.
+LARGE_INPUT_BYTES = 8 << 20
+
 
 def nvidia_gpus() -> int:
     """NVIDIA GPUs that have a device node here; no framework is loaded for it."""
@@ -96,6 +100,14 @@ class Engine(ABC):
 
         Raises:
             EngineError: the framework refused or failed.
+        """
+
+    def trim(self) -> None:  # noqa: B027 - nothing to do where a framework keeps nothing
+        """Give back what large runs have left with the engine; arrays of the last run are gone then.
+
+        Called when another form of the model takes over, and when a device has nothing to do. Not
+        after every large run: getting 500 MB of fresh pages again takes up to half as long as
+        using them, and on one thread.
         """
 
     @abstractmethod

@@ -13,9 +13,8 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.float_env import FloatEnv
-from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
-from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
+from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, nvidia_gpus
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -105,7 +104,6 @@ class OnnxRuntimeEngine(Engine):
             self._inside = FloatEnv()
             before.restore()
         self._session: Any = session
-        self._turns = Turns(options.cache_dir)
         self._large = ort.RunOptions()
         self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.inputs, self.outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
@@ -144,10 +142,8 @@ class OnnxRuntimeEngine(Engine):
         """See :meth:`Engine.run`."""
         if self._session is None:
             raise EngineError("the engine is closed")
-        if sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES:
-            with self._turns.take():
-                return self._run(feeds, self._large)
-        return self._run(feeds, None)
+        large = sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
+        return self._run(feeds, self._large if large else None)
 
     def _run(self, feeds: Mapping[str, np.ndarray], options: Any) -> Sequence[np.ndarray]:
         before = FloatEnv()

@@ -18,9 +18,8 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.download import locked
 from pipelines.core.errors import EngineError
-from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
-from .base import Engine, EngineOptions, TensorSpec
+from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec
 
 #: Executors that a model keeps for shapes it has seen; a recogniser needs about 25 per shape. Without
 #: a bound (OpenVINO's default is 5000) 200 line widths took 560 MB, with this 290 MB; with none at all
@@ -55,7 +54,7 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._files, self._options = files, options
-        self._turns = Turns(options.cache_dir)
+        self._swollen = False
         if options.device != "cpu":
             raise EngineError("openvino runs on the CPU only here")
         kind = next((kind for kind in self.formats if kind in files.files), None)
@@ -117,12 +116,8 @@ class OpenVinoEngine(Engine):
         if self._request is None:
             raise EngineError("the engine is closed")
         try:
-            if sum(array.nbytes for array in feeds.values()) <= LARGE_INPUT_BYTES:
-                return self._run(feeds)
-            with self._turns.take():
-                results = [result.copy() for result in self._run(feeds)]
-                self._compiled.release_memory()
-                return results
+            self._swollen = self._swollen or sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
+            return self._run(feeds)
         except Exception as error:
             raise EngineError from error
 
@@ -139,6 +134,12 @@ class OpenVinoEngine(Engine):
             self._request.set_tensor(name, openvino.Tensor(held[-1], shared_memory=True))
         self._request.infer()
         return [self._request.get_output_tensor(i).data for i in range(len(self.outputs))]
+
+    def trim(self) -> None:
+        """See :meth:`Engine.trim`."""
+        if self._swollen and self._compiled is not None:
+            self._compiled.release_memory()
+        self._swollen = False
 
     def close(self) -> None:
         """See :meth:`Engine.close`."""

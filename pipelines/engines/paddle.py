@@ -14,9 +14,8 @@ import numpy as np
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.paddle_program import Port, read_ports
-from pipelines.core.turns import LARGE_INPUT_BYTES, Turns
 
-from .base import Engine, EngineOptions, TensorSpec, nvidia_gpus
+from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, nvidia_gpus
 
 #: Shapes for which oneDNN keeps its primitives, PaddleX's own figure.
 ONEDNN_CACHE = 10
@@ -77,7 +76,7 @@ class PaddleEngine(Engine):
         except Exception as error:
             raise EngineError(f"paddle cannot load {files.name}: {_reason(error)}") from error
         self.inputs, self.outputs = _specs(inputs, ports), _specs(outputs, ports)
-        self._turns = Turns(options.cache_dir)
+        self._swollen = False
 
     def _config(self, inference: Any, program: str, params: str) -> Any:
         config = inference.Config(program, params)
@@ -112,12 +111,8 @@ class PaddleEngine(Engine):
         # Paddle keeps what it was fed before, and takes shapes that its kernels then crash on.
         _check(feeds, self.inputs)
         try:
-            if sum(array.nbytes for array in feeds.values()) <= LARGE_INPUT_BYTES:
-                return self._run(feeds)
-            with self._turns.take():
-                results = self._run(feeds)
-                self._predictor.try_shrink_memory()
-                return results
+            self._swollen = self._swollen or sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
+            return self._run(feeds)
         except Exception as error:
             raise EngineError from error
 
@@ -128,6 +123,12 @@ class PaddleEngine(Engine):
             handle.copy_from_cpu(np.ascontiguousarray(array))
         self._predictor.run()
         return [self._predictor.get_output_handle(spec.name).copy_to_cpu() for spec in self.outputs]
+
+    def trim(self) -> None:
+        """See :meth:`Engine.trim`."""
+        if self._swollen and self._predictor is not None:
+            self._predictor.try_shrink_memory()
+        self._swollen = False
 
     def close(self) -> None:
         """See :meth:`Engine.close`."""

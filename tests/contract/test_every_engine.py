@@ -9,8 +9,7 @@ import pytest
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.registry import engine_names, load_engine
-from pipelines.core.turns import LARGE_INPUT_BYTES
-from pipelines.engines.base import EngineOptions
+from pipelines.engines.base import LARGE_INPUT_BYTES, EngineOptions
 from tests import tiny
 
 #: ``fake`` computes rules, not nets; it has its own tests.
@@ -216,15 +215,20 @@ def test_precision_that_may_be_reduced_stays_near(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_a_large_input_is_answered_and_its_memory_given_back(name, kind, tmp_path):
-    """Above the size where runs take turns and nothing stays warm."""
+    """Before and after :meth:`Engine.trim`, which may be called at any time between runs."""
     side = int((LARGE_INPUT_BYTES * 1.1 / 12) ** 0.5)
     engine = load_engine(name)(
         tiny.model(kind, tmp_path / "model"), EngineOptions(cache_dir=str(tmp_path / "cache"))
     )
     x = picture(1, 3, side, side)
-    scores, maps = engine.run({"x": x})
-    engine.run({"x": picture(1, 3, 16, 16)})  # what follows does not touch what was answered
     expected = tiny.answer(x)
-    np.testing.assert_allclose(scores, expected[0], atol=TOLERANCE)
-    np.testing.assert_allclose(maps, expected[1], atol=TOLERANCE)
+    for _ in range(2):
+        engine.trim()
+        scores, maps = engine.run({"x": x})
+        np.testing.assert_allclose(scores, expected[0], atol=TOLERANCE)
+        np.testing.assert_allclose(maps, expected[1], atol=TOLERANCE)
+        engine.trim()
+        small = picture(1, 3, 16, 16)
+        np.testing.assert_allclose(engine.run({"x": small})[0], tiny.answer(small)[0], atol=TOLERANCE)
     engine.close()
+    engine.trim()

@@ -168,7 +168,7 @@ def test_server_timing_names_the_steps(server):
     found = {part.split(";dur=")[0]: float(part.split(";dur=")[1]) for part in timing.split(", ")}
     assert {"recv", "decode", "queue", "det", "rec", "encode"} <= set(found)
     assert all(0 <= value < 10_000 for value in found.values())
-    assert found["det"] > 4.0  # the fake detector takes 5 ms
+    assert found["det"] >= 2.5  # the fake detector takes 5 ms on one thread, half of it on two
 
 
 def test_request_id(server):

@@ -248,18 +248,30 @@ def test_after_a_death_it_scans_for_lost_hints(world):
 # --- batches
 
 
-def test_calls_of_several_items_share_a_run(world):
+def test_calls_of_several_items_share_a_run(make):
+    world = make(batches_pay=True)
     claims = [world.send(values=(1, 2)), world.send(values=(3,))]
     world.turns()
     assert [inputs for _, inputs in world.stage.log] == [[1, 2, 3]]
     assert [world.answer(claim).doubles for claim in claims] == [[2, 4], [6]]
 
 
-def test_batches_hold_one_key_and_at_most_max_batch(world):
+def test_batches_hold_one_key_and_at_most_max_batch(make):
+    world = make(batches_pay=True)
     world.send(values=tuple(range(6)), key="a", deadline_s=10)
     world.send(values=(9,), key="b", deadline_s=20)
     world.turns()
     assert [inputs for _, inputs in world.stage.log] == [[0, 1, 2, 3], [4, 5], [9]]
+
+
+def test_where_batches_do_not_pay_a_stage_says_how_many_share_a_run(make):
+    world = make(batches_pay=False)
+    world.send(values=(1, 2, 3))
+    world.turns()
+    world.stage.cpu_batch = 2
+    world.send(values=(4, 5, 6))
+    world.turns()
+    assert [inputs for _, inputs in world.stage.log] == [[1], [2], [3], [4, 5], [6]]
 
 
 def test_a_finished_item_does_not_wait_for_its_neighbour(world):
@@ -493,6 +505,29 @@ def test_the_only_device_uses_all_cores_however_much_waits(make):
     assert engines_used(world) == [world.stages.engine(world.stage, True)] * 2
 
 
+def test_a_form_that_is_left_gives_its_memory_back(world, monkeypatch):
+    share, whole = (world.stages.engine(world.stage, form) for form in (False, True))
+    trimmed = []
+    for name, engine in (("share", share), ("whole", whole)):
+        monkeypatch.setattr(engine, "trim", lambda name=name: trimmed.append(name))
+    world.stages.engine(world.stage, True)
+    world.stages.engine(world.stage, False)
+    assert trimmed == ["share", "whole"]
+
+
+def test_an_idle_device_gives_memory_back(world, monkeypatch):
+    monkeypatch.setattr("server.intake.COARSE_TIMEOUT_MS", 1)
+    trimmed = threading.Event()
+
+    def trim():
+        trimmed.set()
+        world.loop.stop()
+
+    monkeypatch.setattr(world.stages, "trim", trim)
+    world.loop.run()
+    assert trimmed.is_set()
+
+
 # --- stages and canaries
 
 
@@ -521,7 +556,8 @@ def test_a_canary_that_fails_is_raised(world, monkeypatch):
 # --- cost, liveness, sleep
 
 
-def test_the_supervisor_sees_the_stage_while_it_runs(world):
+def test_the_supervisor_sees_the_stage_while_it_runs(make):
+    world = make(batches_pay=True)
     seen = []
     world.stage.before_run = lambda inputs: seen.append(
         (world.lane.stage_start_ns, world.lane.stage_expected_ns)
