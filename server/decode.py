@@ -190,13 +190,19 @@ class Endpoint:
 
 
 def endpoints(config: Config) -> dict[str, Endpoint]:
-    """Route to endpoint of everything configured; of two pipelines with one route the first has it."""
+    """Route to endpoint of everything configured.
+
+    Of two pipelines with one route the first has it, but an operation that gives way only has it where
+    nobody else wants it.
+    """
     found: dict[str, Endpoint] = {}
     for place, pipeline in enumerate(config.pipelines):
         loaded = load_pipeline(pipeline.name)
         for index, operation in enumerate(loaded.operations):
             endpoint = Endpoint(loaded, pipeline, (place, index), config.api_generation)
-            found.setdefault(operation.path, endpoint)
+            other = found.get(operation.path)
+            if other is None or (other.operation.gives_way and not operation.gives_way):
+                found[operation.path] = endpoint
     return found
 
 

@@ -243,6 +243,7 @@ class Operation(msgspec.Struct, frozen=True):
         result: Struct that the device returns for one item.
         forms: the API generations that this route answers.
         echoes_log_id: whether a success echoes the request's ``logId``.
+        gives_way: another pipeline's operation on the same path goes first.
     """
 
     path: str
@@ -251,6 +252,7 @@ class Operation(msgspec.Struct, frozen=True):
     result: type[msgspec.Struct]
     forms: tuple[Form, ...]
     echoes_log_id: bool = False
+    gives_way: bool = False
 
 
 class Role(msgspec.Struct, frozen=True):

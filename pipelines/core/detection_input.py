@@ -28,7 +28,7 @@ _KERNEL_SIDE = 32767
 #: Longest side of a picture that is not resized: a network's input, and OpenCV's warp has 16 bits.
 _LONGEST = 32000
 #: Largest side of a network's input that is plausible, pixels.
-_MAX_SIDE = 16384
+MAX_INPUT_SIDE = 16384
 #: Without NormalizeImage the network gets 0 to 255: its exporter has put the rest into the graph.
 _RAW = Normalization((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 #: What each entry may hold besides ``type``.
@@ -229,8 +229,8 @@ class DetectionInput:
             self._fill = self._about.triple((127.5, 127.5, 127.5) if fill is None else fill, "Pad.fill_value")
         elif name == "PadStride":
             self._stride = int(self._about.number(entry.get("stride", 32)))
-            if not 0 <= self._stride <= _MAX_SIDE:
-                raise self._about.error(f"Preprocess.PadStride.stride must be 0 to {_MAX_SIDE}")
+            if not 0 <= self._stride <= MAX_INPUT_SIDE:
+                raise self._about.error(f"Preprocess.PadStride.stride must be 0 to {MAX_INPUT_SIDE}")
         return name
 
     def _read_resize(self, entry: Mapping[str, Any]) -> Resize:
@@ -258,8 +258,8 @@ class DetectionInput:
 
     def _size(self, value: Any, what: str) -> tuple[int, int]:
         height, width = self._about.shape(value, 2, f"Preprocess.{what}")
-        if max(height, width) > _MAX_SIDE:
-            raise self._about.error(f"Preprocess.{what} must be at most {_MAX_SIDE}")
+        if max(height, width) > MAX_INPUT_SIDE:
+            raise self._about.error(f"Preprocess.{what} must be at most {MAX_INPUT_SIDE}")
         return height, width
 
     def _check_pad(self) -> None:
