@@ -57,13 +57,14 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: ``cpu`` or ``gpu:<index>``.
         threads: intra-op threads of its own share (1 on a one-core share).
         all_threads: threads of the all-core form, used while no other device computes.
-        window: items that are in work on the device at once.
+        window: items that are in work on the device at once, at most: enough for runs that
+            small items share. A CPU claims fewer while what it has is long (``device_loop.py``).
     """
 
     device: str = "cpu"
     threads: int = 1
     all_threads: int = 1
-    window: int = 2
+    window: int = 8
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -117,5 +117,5 @@ def cpu_devices(cores: int, memory_bytes: int, wanted: int | None = None) -> tup
 
 
 def gpu_devices(indexes: tuple[int, ...]) -> tuple[DeviceConfig, ...]:
-    """One device process per GPU; the window keeps the next item ready while one computes."""
+    """One device process per GPU."""
     return tuple(DeviceConfig(f"gpu:{index}") for index in indexes)

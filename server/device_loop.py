@@ -27,6 +27,9 @@ from server.stages import Stages
 from server.wire import Shape, item, read_request
 
 _MS = 1_000_000
+#: On a CPU the next item is claimed when less than this is left of the one in work: long enough to find a
+#: batch of small items, short enough that pages stay free for whichever device is done first.
+_CLAIM_AHEAD_MS = 20.0
 #: Weight of the newest item in the device's cost scale: the last twenty items or so count.
 _SCALE_WEIGHT = 0.1
 #: One item moves the scale as if it had been wrong by this factor at most.
@@ -114,7 +117,7 @@ class DeviceLoop:
 
     def _admit(self) -> None:
         """Claim and start items while the window has room."""
-        while len(self._jobs) < self._window and not any(job.alone for job in self._jobs):
+        while not self._has_enough() and not any(job.alone for job in self._jobs):
             claim = self._intake.claim(busy=bool(self._jobs))
             if claim is None:
                 return
@@ -126,6 +129,16 @@ class DeviceLoop:
             if job.outcome is None:
                 job.start()
                 self._send_finished()
+
+    def _has_enough(self) -> bool:
+        """Whether nothing more is claimed now: what is not claimed, another device can take."""
+        if len(self._jobs) >= self._window:
+            return True
+        if self._batches_pay:
+            return False
+        scale = self._lane.cost_scale
+        left_ms = sum(max(0.0, job.estimate_ms * scale - job.spent_ms) for job in self._jobs)
+        return left_ms > _CLAIM_AHEAD_MS
 
     def _open(self, claim: Claim) -> Job | None:
         """The job of a claimed slot; None when it is answered without running."""

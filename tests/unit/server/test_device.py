@@ -197,6 +197,17 @@ def test_it_claims_no_more_than_its_window(world):
     assert [world.answer(claim).doubles for claim in claims] == [[2]] * 5
 
 
+def test_on_a_cpu_the_next_item_stays_free_while_much_is_left_of_the_one_in_work(make):
+    world = make(batches_pay=False)
+    first, second = world.send(values=(1, 2, 3, 4), deadline_s=10), world.send(values=(5,), deadline_s=20)
+    states = []
+    world.stage.before_run = lambda inputs: states.append(world.slots.header(second[0]).state)
+    world.turns()
+    # 40 ms are expected and next to nothing is spent: the second is claimed when the first is done.
+    assert states == [READY, READY, READY, READY, CLAIMED]
+    assert [world.answer(claim).doubles for claim in (first, second)] == [[2, 4, 6, 8], [10]]
+
+
 def test_earliest_deadline_first(world):
     for index, deadline in enumerate((50, 20, 40, 30)):
         world.send(values=(index,), key=str(index), deadline_s=deadline)
