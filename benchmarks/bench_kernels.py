@@ -62,6 +62,21 @@ def paddlex_recognition_input(picture, width):
     return np.stack([padded], axis=0).astype(np.float32, copy=False)
 
 
+def paddlex_classification_input(picture, short, crop):
+    """ReadImage (RGB), ResizeByShort, Crop, Normalize, ToCHWImage, ToBatch."""
+    height, width = picture.shape[:2]
+    size = round(width * short / min(height, width)), round(height * short / min(height, width))
+    resized = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size)
+    left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
+    planes = list(cv2.split(resized[top : top + crop, left : left + crop]))
+    for channel in range(3):
+        planes[channel] = planes[channel].astype(np.float32)
+        planes[channel] *= ALPHA[channel]
+        planes[channel] += BETA[channel]
+    merged = cv2.merge(planes)
+    return np.stack([merged.transpose(2, 0, 1)], axis=0).astype(np.float32, copy=False)
+
+
 def paddlex_argmax(logits):
     copied = np.array(logits)
     return [copied.argmax(axis=-1), copied.max(axis=-1)]
@@ -106,6 +121,23 @@ def resize_cases(random) -> Iterator[Case]:
             return [paddlex_detection_input(page, *size)]
 
         yield Case(f"detection input {width}x{height} to {to_width}x{to_height}", ours, theirs)
+
+
+def crop_cases(random) -> Iterator[Case]:
+    """Classification: short side 256, centre crop 224."""
+    for height, width in ((480, 640), (1080, 1920), (3000, 4000)):
+        picture, out = page_of(random, height, width), np.empty((1, 3, 224, 224), np.float32)
+        to = round(width * 256 / height), 256
+
+        def ours(picture=picture, out=out, to=to):
+            left, top = (to[0] - 224) // 2, (to[1] - 224) // 2
+            resize_normalize_chw(picture, out[0], *to, ALPHA, BETA, reverse=True, left=left, top=top)
+            return [out]
+
+        def theirs(picture=picture):
+            return [paddlex_classification_input(picture, 256, 224)]
+
+        yield Case(f"classification input {width}x{height} to 256, crop 224", ours, theirs)
 
 
 def line_cases(random) -> Iterator[Case]:
@@ -212,7 +244,11 @@ def main() -> None:
     options = parser(__doc__).parse_args()
     cv2.setNumThreads(1)
     random = np.random.default_rng(0)
-    cases = [case for make in (resize_cases, line_cases, box_cases, text_cases) for case in make(random)]
+    cases = [
+        case
+        for make in (resize_cases, crop_cases, line_cases, box_cases, text_cases)
+        for case in make(random)
+    ]
     rows = []
     for case in cases:
         check(case)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from .base import Form, Generation, PipelineConfig, Source
+from .draw import jpeg
+
+#: Longest side that a JPEG can have (ITU T.81 has 16 bits; libjpeg keeps some back).
+_MAX_JPEG_SIDE = 65_500
 
 
 class InferenceParams(msgspec.Struct, rename="camel"):
@@ -31,3 +37,21 @@ class ImageForm2024(ImageForm):
     def visualize(self, request: Any, config: PipelineConfig) -> bool:
         """That generation has no switch."""
         return True
+
+
+def picture(image: NDArray[np.uint8]) -> bytes:
+    """An answer's ``image``: quality 75, the default of Pillow, which PaddleX encodes with.
+
+    Shrunk only when no JPEG can be as large.
+    """
+    return jpeg(image, (_MAX_JPEG_SIDE, _MAX_JPEG_SIDE), quality=75)
+
+
+def canary_picture(height: int = 120, width: int = 160) -> NDArray[np.uint8]:
+    """uint8 BGR shades in both directions: a small picture in which every pixel counts."""
+    across = np.linspace(0, 255, width, dtype=np.uint8)[np.newaxis, :, np.newaxis]
+    down = np.linspace(0, 255, height, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    shades: NDArray[np.uint8] = np.concatenate(
+        [across.repeat(height, 0), down.repeat(width, 1), 255 - across.repeat(height, 0)], axis=2
+    )
+    return shades

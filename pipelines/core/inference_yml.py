@@ -7,7 +7,7 @@ those of detectors in ``detection_input.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,14 @@ class Description:
         if found is None:
             raise self.error(f"PreProcess.transform_ops has no {name}")
         return found
+
+    def only_operations(self, known: Collection[str]) -> None:
+        """Raise ConfigError when ``PreProcess.transform_ops`` lists an operation that is not in ``known``."""
+        operations = self._mapping(self._document.get("PreProcess"), "PreProcess").get("transform_ops")
+        for entry in operations or []:
+            for name in entry if isinstance(entry, Mapping) else (entry,):
+                if name not in known:
+                    raise self.error(f"PreProcess.transform_ops: {name} is not supported")
 
     def normalization(self) -> Normalization:
         """``NormalizeImage``; what it leaves out is 1/255 and the ImageNet constants."""
