@@ -43,12 +43,12 @@ class Server:
         segment, slots: its shared memory, mapped through ``/proc``.
     """
 
-    def __init__(self, config, folder, policy=POLICY):
+    def __init__(self, config, folder, policy=POLICY, stops=""):
         self.config, self.log_path = config, Path(folder) / "server.log"
         self.seen = set()
         self.expected_exit = 0
         setup = Path(folder) / "setup.json"
-        setup.write_bytes(msgspec.json.encode(Setup(config, policy)))
+        setup.write_bytes(msgspec.json.encode(Setup(config, policy, str(stops))))
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.serve", str(setup)],
