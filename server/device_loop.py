@@ -30,6 +30,9 @@ _MS = 1_000_000
 #: On a CPU the next item is claimed when less than this is left of the one in work: long enough to find a
 #: batch of small items, short enough that pages stay free for whichever device is done first.
 _CLAIM_AHEAD_MS = 20.0
+#: Sleeps of the coarse timeout (1 s each) after which an idle device gives memory back; the next large page
+#: pays a tenth of its time for it.
+_IDLE_SLEEPS = 10
 #: Weight of the newest item in the device's cost scale: the last twenty items or so count.
 _SCALE_WEIGHT = 0.1
 #: One item moves the scale as if it had been wrong by this factor at most.
@@ -81,12 +84,16 @@ class DeviceLoop:
 
     def run(self) -> None:
         """Serve until stopped."""
+        idle_sleeps = 0
         while True:
             wait_until_ns = self.turn()
             if self._stopping and not self._jobs:
                 return
-            idle = wait_until_ns is not None and not self._intake.sleep(wait_until_ns)
-            if idle and not self._jobs:
+            if wait_until_ns is None or self._intake.sleep(wait_until_ns) or self._jobs:
+                idle_sleeps = 0
+                continue
+            idle_sleeps += 1
+            if idle_sleeps == _IDLE_SLEEPS:
                 self._stages.trim()
 
     def turn(self) -> int | None:
