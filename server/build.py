@@ -12,7 +12,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import PipelineSpec, load
-from server.choose import EngineWish, choose_engine, parse_hpi_config
+from server.choose import EngineWish, choose_engine, parse_hpi_config, reads_onnx
 from server.config import Config, DeviceConfig, Limits
 from server.cores import Machine, cpu_devices, default_workers, gpu_devices
 
@@ -42,11 +42,14 @@ def build_config(
     wish = EngineWish(
         args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
     )
-    spec = load(args.pipeline)
+    spec = load(args.pipeline, args.models)
     for line in _notices(args, spec):
         if notice:
             notice(line)
-    models = {role: store.resolve(choice.name, choice.directory) for role, choice in spec.models.items()}
+    models = {
+        role: store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
+        for role, choice in spec.models.items()
+    }
     engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
     pipeline = PipelineConfig(
         name=spec.name,

@@ -96,6 +96,13 @@ def _objection(name: str, model: ModelFiles) -> str | None:
     return cls.available()
 
 
+def reads_onnx(asked: EngineWish, choice: ModelChoice) -> bool:
+    """Whether the engine that a model would run on takes ONNX rather than Paddle's own programs."""
+    ready = (name for name in AUTOMATIC if load_engine(name).available() is None)
+    name = _wished(asked, choice) or next(ready, AUTOMATIC[0])
+    return "pir" not in load_engine(name).formats
+
+
 def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> str:
     """Name of the engine for ``model``.
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pipelines.core.cards import card_names
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
+from pipelines.core.official import official
 from pipelines.core.registry import engine_names, load_engine, load_pipeline, pipeline_modules
 from server.build import build_config
 from server.config import Config
@@ -105,7 +106,8 @@ def _list() -> int:
         routes = ", ".join(operation.path for operation in cls.operations)
         out.write(f"{cls.names[0]}  {routes}\n")
         for role, spec in cls.roles.items():
-            out.write(f"  {role:<24} {spec.default or 'not loaded by default'}\n")
+            names = f"{spec.default:<34} --models paddlex: {spec.named('paddlex')}" if spec.default else ""
+            out.write(f"  {role:<28} {names or 'not loaded by default'}\n")
     for name in (name for name in engine_names() if name != "fake"):
         cls_engine = load_engine(name)
         out.write(
@@ -119,6 +121,10 @@ def _models(argv: Sequence[str]) -> int:
     store = ModelStore(args.cache_dir, sys.stderr)
     if args.names and args.action != "fetch":
         raise ConfigError(f"models {args.action} takes no names")
+    if args.action == "names":
+        for task, names in official().tasks.items():
+            sys.stdout.writelines(f"{task:<34} {name}\n" for name in sorted(names, key=str.casefold))
+        return 0
     if args.action == "fetch":
         for name in args.names or card_names():
             model = store.resolve(name)

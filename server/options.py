@@ -38,7 +38,8 @@ devices:
 
 other commands:
   python -m server list                         pipelines, their routes and default models; engines
-  python -m server models [list]                models by name, and which are on disk
+  python -m server models [list]                models with a card, and which are on disk
+  python -m server models names                 every name of PaddleX that its hubs are asked for
   python -m server models fetch [NAME ...]      fetch models (all with a card) without serving
   python -m server models verify                read every model file again and compare SHA-256
 
@@ -132,6 +133,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="a pipeline by PaddleX's name (OCR), or a pipeline YAML of either PaddleX generation",
     )  # fmt: skip
     what.add_argument(
+        "--models", choices=("starter", "paddlex"), default="starter",
+        help="models of what no YAML names: those that come with this server or from PyPI (the small ones "
+        "are starters, docs/models.md), or PaddleX 3.7.2's own from its hubs (default: starter)",
+    )  # fmt: skip
+    what.add_argument(
         "--api_generation", choices=("v3", "2024"), default=defaults["api_generation"],
         help="which PaddleX API answers a body that is valid in both (default: v3)",
     )  # fmt: skip
@@ -194,7 +200,7 @@ def make_models_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"{PROG} models", description="Lists, fetches and verifies models.", allow_abbrev=False
     )
-    parser.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
+    parser.add_argument("action", nargs="?", choices=("list", "names", "fetch", "verify"), default="list")
     parser.add_argument("names", nargs="*", metavar="NAME", help="models to fetch (default: all with a card)")
     parser.add_argument("--cache_dir", metavar="DIR", help="as when serving")
     return parser

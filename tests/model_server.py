@@ -23,6 +23,11 @@ class Hub:
             def do_GET(self):
                 hub.answer(self)
 
+            def do_HEAD(self):
+                self.send_response(404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def log_message(self, *arguments):
                 pass
 

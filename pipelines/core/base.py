@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipelines.engines.base import Engine
 
 Generation = Literal["v3", "2024"]
+#: Whose default models: this project's, or those of PaddleX 3.7.2.
+ModelSet = Literal["starter", "paddlex"]
 InputKind = Literal["document", "image", "csv", "none"]
 
 
@@ -264,12 +266,18 @@ class Role(msgspec.Struct, frozen=True):
             dotted through sub-pipelines (``DocPreprocessor.DocOrientationClassify``).
         beta_key: key under ``Pipeline`` in a 2024 YAML (``text_det_model``), or None.
         default: model name when no YAML says otherwise, or None: not loaded by default.
+        official: what PaddleX 3.7.2 takes in its place (``paddlex/configs/pipelines``), or None: the same.
     """
 
     task: str
     submodule: str
     beta_key: str | None = None
     default: str | None = None
+    official: str | None = None
+
+    def named(self, models: ModelSet) -> str | None:
+        """The model of one set of defaults."""
+        return self.official or self.default if models == "paddlex" else self.default
 
 
 class Pipeline(ABC):

@@ -24,6 +24,7 @@ CHUNK = 1 << 20
 STALL_S = 30.0
 #: Attempts of one transfer; each continues where the last one broke off.
 ATTEMPTS = 3
+_HEADERS = {"User-Agent": "paddle-pipeline-server"}
 
 
 class Progress:
@@ -150,6 +151,18 @@ def download(url: str, target: Path, *, label: str, stream: TextIO | None = None
     raise ConfigError(f"cannot fetch {url}: {reason}")
 
 
+def answers(url: str, seconds: float) -> str | None:
+    """None when a server answers ``url`` in time, whatever it says, else why it does not."""
+    request = urllib.request.Request(url, method="HEAD", headers=_HEADERS)  # noqa: S310
+    try:
+        urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310 - callers give https URLs
+    except urllib.error.HTTPError as error:
+        error.close()
+    except (OSError, http.client.HTTPException) as error:
+        return _words(error)
+    return None
+
+
 def _words(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
@@ -160,7 +173,7 @@ def _transfer(url: str, part: Path, label: str, stream: TextIO | None, progress:
     """One attempt, from where ``part`` ends. Raises OSError when it breaks off."""
     have = part.stat().st_size if part.exists() else 0
     tag = part.with_name(part.name + ".etag")
-    request = urllib.request.Request(url, headers={"User-Agent": "paddle-pipeline-server"})  # noqa: S310
+    request = urllib.request.Request(url, headers=_HEADERS)  # noqa: S310
     if have and tag.exists():
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", tag.read_text())

@@ -8,51 +8,62 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import msgspec
 
-from .download import CHUNK, NotFoundError, download
+from .download import CHUNK, NotFoundError, answers, download, sha256_of
 from .errors import ConfigError
+from .official import in_repositories
+from .repositories import REPOSITORIES, Listing
 
-#: What an exported model may consist of (API reference, section 7), largest sensible size in bytes.
-WANTED = ("inference.yml", "inference.json", "inference.pdmodel", "inference.pdiparams", "inference.onnx")
+#: What an exported model may consist of (API reference, section 7). ``scaler.pkl`` is only kept.
+WANTED = (
+    "inference.yml", "inference.json", "inference.pdmodel", "inference.pdiparams", "inference.onnx",
+    "scaler.json", "scaler.pkl",
+)  # fmt: skip
+#: Largest sensible size of an unpacked archive.
 MAX_BYTES = 4 << 30
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+BOS = "https://paddle-model-ecology.bj.bcebos.com/paddlex/official_inference_model/paddle3.0.0"
+#: Seconds in which a hub must answer a first, small request before anything is asked of it. PaddleX: 1.
+CHECK_S = 3.0
 
 
 class Hubs(msgspec.Struct, frozen=True):
     """Addresses of the hubs and the order to ask them in.
 
     Attributes:
-        order: ``huggingface`` and ``bos``; the first that has the model gives it.
-        huggingface: endpoint that holds ``PaddlePaddle/<name>``.
-        bos: prefix of ``<name>_infer.tar``.
+        order: the first that has the model gives it.
+        endpoints: hub to where it is; of ``bos`` the prefix of ``<package>_infer.tar``.
+        check: pass over a hub that does not answer within ``CHECK_S``.
     """
 
-    order: tuple[str, ...] = ("huggingface", "bos")
-    huggingface: str = "https://huggingface.co"
-    bos: str = "https://paddle-model-ecology.bj.bcebos.com/paddlex/official_inference_model/paddle3.0.0"
+    order: tuple[str, ...]
+    endpoints: dict[str, str]
+    check: bool = True
 
     @classmethod
     def from_environment(cls) -> Hubs:
-        """PaddleX's own variables: ``PADDLE_PDX_MODEL_SOURCE``, ``PADDLE_PDX_HUGGING_FACE_ENDPOINT``.
-
-        Raises ConfigError on a source that this server does not speak.
-        """
+        """What PaddleX's own variables say (docs/models.md). Raises ConfigError on an unknown source."""
+        known = (*REPOSITORIES, "bos")
         first = os.environ.get("PADDLE_PDX_MODEL_SOURCE", "huggingface").lower()
-        known = cls().order
         if first not in known:
             raise ConfigError(f"PADDLE_PDX_MODEL_SOURCE={first}: known sources are {', '.join(known)}")
-        endpoint = os.environ.get("PADDLE_PDX_HUGGING_FACE_ENDPOINT", cls().huggingface)
+        endpoints = {
+            name: os.environ.get(hub.variable, hub.endpoint).rstrip("/") for name, hub in REPOSITORIES.items()
+        }
         return cls(
-            order=(first, *(name for name in known if name != first)), huggingface=endpoint.rstrip("/")
+            order=(first, *(name for name in known if name != first)),
+            endpoints=endpoints | {"bos": BOS},
+            check=not os.environ.get("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"),
         )
 
-    def fetch(self, name: str, folder: Path, stream: TextIO | None) -> str:
-        """Put the files of model ``name`` into ``folder``; returns the address they came from.
+    def fetch(self, package: str, folder: Path, stream: TextIO | None) -> str:
+        """Put the files of ``package`` into ``folder``; returns the address they came from.
 
         ``folder`` may hold what an earlier, broken-off call left; it is continued.
 
@@ -60,44 +71,57 @@ class Hubs(msgspec.Struct, frozen=True):
             NotFoundError: every hub answered, none has it.
             ConfigError: a hub could not be reached or sent something else; one line.
         """
-        if not NAME.fullmatch(name):
-            raise NotFoundError(f"{name!r} cannot be a model name")
         failures: list[ConfigError] = []
         for hub in self.order:
+            if hub in REPOSITORIES and not in_repositories(package):
+                continue
             try:
-                source = self._huggingface if hub == "huggingface" else self._bos
-                return source(name, folder, stream)
+                self._check(hub)
+                if hub == "bos":
+                    return self._from_archive(package, folder, stream)
+                return self._from_repository(hub, package, folder, stream)
             except ConfigError as error:
                 failures.append(error)
         if all(isinstance(error, NotFoundError) for error in failures):
-            raise NotFoundError(f"no hub has a model {name!r}")
+            raise NotFoundError(f"no hub has {package}")
         raise ConfigError("; ".join(str(error) for error in failures))
 
-    def _huggingface(self, name: str, folder: Path, stream: TextIO | None) -> str:
-        listing = folder / ".listing.json"
-        download(f"{self.huggingface}/api/models/PaddlePaddle/{name}", listing, label=f"list of {name}")
-        try:
-            answer = json.loads(listing.read_bytes())
-            revision = str(answer["sha"])
-            if not NAME.fullmatch(revision):
-                raise ValueError(f"revision {revision!r}")
-            there = {str(entry["rfilename"]) for entry in answer["siblings"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{self.huggingface} answered something else than a model: {error}") from error
-        finally:
-            listing.unlink()
-        base = f"{self.huggingface}/PaddlePaddle/{name}"
-        _start_over_unless(revision, folder)
-        for file in WANTED:
-            if file in there and not (folder / file).exists():
-                url = f"{base}/resolve/{revision}/{file}"
-                download(url, folder / file, label=f"{name}/{file}", stream=stream)
-        return f"{base} at {revision[:12]}"
+    def _check(self, hub: str) -> None:
+        if self.check and (reason := answers(self.endpoints[hub], CHECK_S)) is not None:
+            raise ConfigError(f"{self.endpoints[hub]} does not answer ({reason})")
 
-    def _bos(self, name: str, folder: Path, stream: TextIO | None) -> str:
-        url = f"{self.bos}/{name}_infer.tar"
+    def _from_repository(self, hub: str, package: str, folder: Path, stream: TextIO | None) -> str:
+        endpoint, repository = self.endpoints[hub], REPOSITORIES[hub]
+        there = self._listing(hub, package, folder)
+        _start_over_unless(f"{hub} {there.revision}", folder)
+        for file in (file for file in WANTED if file in there.files and not (folder / file).exists()):
+            path = repository.file.format(name=package, revision=there.revision, file=file)
+            download(endpoint + path, folder / file, label=f"{package}/{file}", stream=stream)
+            known = there.files[file]
+            if known and sha256_of(folder / file) != known:
+                (folder / file).unlink()
+                raise ConfigError(f"{endpoint} sent other bytes than it lists for {package}/{file}")
+        return f"{hub} ({endpoint}) at {there.revision[:12]}"
+
+    def _listing(self, hub: str, package: str, folder: Path) -> Listing:
+        endpoint, repository = self.endpoints[hub], REPOSITORIES[hub]
+        answer = folder / ".listing.json"
+        download(endpoint + repository.listing.format(name=package), answer, label=f"list of {package}")
+        try:
+            there = repository.read(json.loads(answer.read_bytes()))
+            if not NAME.fullmatch(there.revision):
+                raise ValueError(f"revision {there.revision!r}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{endpoint} answered something else than a model: {error}") from error
+        finally:
+            answer.unlink()
+        return there
+
+    def _from_archive(self, package: str, folder: Path, stream: TextIO | None) -> str:
+        url = f"{self.endpoints['bos']}/{package}_infer.tar"
         archive = folder / ".archive.tar"
-        download(url, archive, label=f"{name}_infer.tar", stream=stream)
+        _start_over_unless("bos", folder)
+        download(url, archive, label=f"{package}_infer.tar", stream=stream)
         try:
             _unpack(archive, folder)
         except (tarfile.TarError, OSError, EOFError) as error:
@@ -107,13 +131,13 @@ class Hubs(msgspec.Struct, frozen=True):
         return url
 
 
-def _start_over_unless(revision: str, folder: Path) -> None:
-    """Drop what an earlier call left of another revision: files of two revisions make no model."""
-    record = folder / ".revision"
-    if not record.exists() or record.read_text() != revision:
-        for path in folder.iterdir():
-            path.unlink()
-        record.write_text(revision)
+def _start_over_unless(origin: str, folder: Path) -> None:
+    """Drop what an earlier call left from elsewhere: files of two revisions make no model."""
+    record = folder / ".origin"
+    if not record.exists() or record.read_text() != origin:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        record.write_text(origin)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

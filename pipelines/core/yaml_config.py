@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from .base import Generation, Pipeline, Role, ServingOptions
+from .base import Generation, ModelSet, Pipeline, Role, ServingOptions
 from .errors import ConfigError
 from .registry import find_pipeline, load_pipeline
 
@@ -114,8 +114,8 @@ class Section:
             raise ConfigError(f"unknown key {self._name(next(iter(self._left)))}")
 
 
-def load(name_or_path: str) -> PipelineSpec:
-    """A pipeline from its PaddleX name or from a YAML file.
+def load(name_or_path: str, models: ModelSet = "starter") -> PipelineSpec:
+    """A pipeline from its PaddleX name or from a YAML file; ``models`` are for what the file leaves open.
 
     As in PaddleX 3.x a value that ends in ``.yml`` or ``.yaml`` is a path; as in the 2024
     generation so is any other file that exists.
@@ -124,17 +124,16 @@ def load(name_or_path: str) -> PipelineSpec:
         ConfigError: unknown name, unreadable file, unknown key or a value that cannot be.
     """
     if name_or_path.endswith((".yml", ".yaml")) or Path(name_or_path).is_file():
-        return from_document(read_document(Path(name_or_path)))
-    return from_name(name_or_path)
+        return from_document(read_document(Path(name_or_path)), models)
+    return from_name(name_or_path, models)
 
 
-def from_name(name: str) -> PipelineSpec:
-    """The pipeline with this project's default models and settings. Raises ConfigError."""
+def from_name(name: str, models: ModelSet = "starter") -> PipelineSpec:
+    """The pipeline with its default models and settings. Raises ConfigError."""
     module = find_pipeline(name)
     cls = load_pipeline(module)
-    models = {role: ModelChoice(spec.default) for role, spec in cls.roles.items() if spec.default}
-    options = msgspec.to_builtins(cls.options())
-    return PipelineSpec(module, cls.names[0], "v3", options, models)
+    chosen = {role: ModelChoice(spec.named(models)) for role, spec in cls.roles.items() if spec.default}
+    return PipelineSpec(module, cls.names[0], "v3", msgspec.to_builtins(cls.options()), chosen)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def _evaluated(value: Any) -> Any:
     return value
 
 
-def from_document(document: Mapping[str, Any]) -> PipelineSpec:
+def from_document(document: Mapping[str, Any], models: ModelSet = "starter") -> PipelineSpec:
     """A loaded YAML of either generation. Raises ConfigError."""
     generation: Generation = "2024" if "Global" in document or "Pipeline" in document else "v3"
     head = Section(document.get("Global"), "Global") if generation == "2024" else Section(document)
@@ -179,14 +178,14 @@ def from_document(document: Mapping[str, Any]) -> PipelineSpec:
     module = find_pipeline(title)
     cls = load_pipeline(module)
     options = cls.parse_yaml(document, generation)
-    choose = _beta_models if generation == "2024" else _v3_models
-    models = choose(document, cls, options)
     if generation == "2024":
         # That generation reads the section and never looks at it.
         unread = tuple(key for key in ("Serving",) if key in document)
-        return PipelineSpec(module, cls.names[0], generation, options, models, ignored=unread)
+        chosen = _beta_models(document, cls, options)
+        return PipelineSpec(module, cls.names[0], generation, options, chosen, ignored=unread)
+    chosen = _v3_models(document, cls, options, models)
     serving, ignored = read_serving(document.get("Serving"))
-    return PipelineSpec(module, cls.names[0], generation, options, models, serving, ignored)
+    return PipelineSpec(module, cls.names[0], generation, options, chosen, serving, ignored)
 
 
 def own_settings(document: Mapping[str, Any], generation: Generation) -> Section:
@@ -198,7 +197,7 @@ def own_settings(document: Mapping[str, Any], generation: Generation) -> Section
 
 
 def _v3_models(
-    document: Mapping[str, Any], cls: type[Pipeline], options: dict[str, Any]
+    document: Mapping[str, Any], cls: type[Pipeline], options: dict[str, Any], models: ModelSet
 ) -> dict[str, ModelChoice]:
     chosen = {}
     for role, spec in cls.roles.items():
@@ -207,7 +206,7 @@ def _v3_models(
         choice = _v3_choice(document, spec)
         if choice is None and spec.default is None:
             raise ConfigError(f"the pipeline YAML has no SubModules entry {spec.submodule}")
-        chosen[role] = choice or ModelChoice(spec.default)
+        chosen[role] = choice or ModelChoice(spec.named(models))
     return chosen
 
 

@@ -9,7 +9,7 @@ from tests.shelf import Shelf
 from tests.tiny import onnx_model
 
 #: Nobody listens on port 9.
-NOWHERE = Hubs(huggingface="http://127.0.0.1:9", bos="http://127.0.0.1:9")
+NOWHERE = Hubs(("bos",), {"bos": "http://127.0.0.1:9"})
 
 
 @pytest.fixture

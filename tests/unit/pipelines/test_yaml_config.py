@@ -110,6 +110,26 @@ def test_a_sub_model_whose_flag_is_off_is_not_loaded(write):
     assert not spec.options["use_doc_unwarping"]
 
 
+def test_models_of_paddlex_are_for_what_is_left_open(write):
+    names = {role: choice.name for role, choice in load("OCR", "paddlex").models.items()}
+    assert names == {
+        "doc_orientation": "PP-LCNet_x1_0_doc_ori",
+        "text_detection": "PP-OCRv6_medium_det",
+        "textline_orientation": "PP-LCNet_x1_0_textline_ori",
+        "text_recognition": "PP-OCRv6_medium_rec",
+    }
+    document = write("""
+        pipeline_name: OCR
+        use_doc_preprocessor: False
+        SubModules:
+          TextRecognition: {module_name: text_recognition, model_name: PP-OCRv4_mobile_rec}
+        """)
+    opened = {role: choice.name for role, choice in load(document, "paddlex").models.items()}
+    del names["doc_orientation"]
+    assert opened == names | {"text_recognition": "PP-OCRv4_mobile_rec"}
+    assert load(document).models["text_detection"].name == "PP-OCRv6_small_det"
+
+
 def test_absent_keys_have_the_defaults_of_paddlex_code(write):
     spec = load(
         write("""

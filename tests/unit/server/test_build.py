@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine
@@ -114,6 +115,34 @@ def test_options_reach_the_configuration(build):
     assert (config.pipelines[0].padding, config.api_generation, config.precision) == ("exact", "2024", "bf16")
     assert (config.log_format, config.log_level) == ("json", "debug")
     assert config.limits == Limits(max_body_bytes=1 << 20, truncated_images="accept", max_pages=7)
+
+
+@pytest.mark.parametrize(
+    ("argv", "names", "onnx"),
+    [
+        ((), ["PP-OCRv6_small_det", "PP-OCRv6_small_rec"], False),
+        (("--models", "paddlex"), ["PP-OCRv6_medium_det", "PP-OCRv6_medium_rec"], False),
+        (
+            ("--models", "paddlex", "--engine", "onnxruntime"),
+            ["PP-OCRv6_medium_det", "PP-OCRv6_medium_rec"],
+            True,
+        ),
+    ],
+    ids=["starter", "paddlex", "paddlex-in-onnx"],
+)
+def test_whose_models(build, document, monkeypatch, tmp_path, argv, names, onnx):
+    asked = []
+
+    def resolve(self, name, directory=None, *, onnx):
+        asked.append((name, onnx))
+        kind = "onnx" if onnx else "pir"
+        return ModelFiles(name, str(tmp_path), {kind: str(tmp_path), "params": str(tmp_path)})
+
+    monkeypatch.setattr(ModelStore, "resolve", resolve)
+    del document["SubModules"], document["engine"]
+    config, _ = build(*argv)
+    assert asked == [(name, onnx) for name in names]
+    assert [model.name for model in config.pipelines[0].models.values()] == names
 
 
 def test_a_larger_machine(build):

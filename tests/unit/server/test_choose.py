@@ -6,7 +6,7 @@ from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import ModelChoice
-from server.choose import EngineWish, choose_engine, engine_name, parse_hpi_config
+from server.choose import EngineWish, choose_engine, engine_name, parse_hpi_config, reads_onnx
 
 ONNX = ModelFiles("m", "/m", {"onnx": "/m/inference.onnx"})
 PADDLE = ModelFiles("m", "/m", {"pdmodel": "/m/inference.pdmodel", "params": "/m/inference.pdiparams"})
@@ -44,6 +44,23 @@ def without(monkeypatch):
 def test_automatic(model, gone, engine, without):
     without(*gone)
     assert choose_engine(model, EngineWish(), ANY) == engine
+
+
+@pytest.mark.parametrize(
+    ("wish", "choice", "gone", "expected"),
+    [
+        (EngineWish(), ANY, (), False),
+        (EngineWish(), ANY, ("paddle",), True),
+        (EngineWish("onnxruntime"), ANY, (), True),
+        (EngineWish(use_hpip=True), ANY, (), True),
+        (EngineWish("paddle"), ANY, ("paddle",), False),
+        (EngineWish(), ModelChoice("m", engine="onnxruntime"), (), True),
+    ],
+    ids=["paddle", "no-paddle", "onnxruntime", "hpip", "asked-but-missing", "yaml"],
+)
+def test_what_an_official_model_is_fetched_as(wish, choice, gone, expected, without):
+    without(*gone)
+    assert reads_onnx(wish, choice) is expected
 
 
 def test_nothing_can_run_it(without):

@@ -115,7 +115,8 @@ def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert "OCR  /ocr\n" in out
-    assert "PP-OCRv6_small_det" in out
+    (detection,) = [line.split() for line in out.splitlines() if line.startswith("  text_detection ")][:1]
+    assert detection[1:] == ["PP-OCRv6_small_det", "--models", "paddlex:", "PP-OCRv6_medium_det"]
     assert "engine onnxruntime" in out
     assert "fake" not in out
 
@@ -129,6 +130,9 @@ def test_models_list_fetch_verify(tmp_path, capsys, monkeypatch):
     assert "pip could not fetch rapidocr==3.10.0" in capsys.readouterr().err
     assert main(["models", "verify", "x", *cache]) == 2
     assert main(["models", "verify", *cache]) == 0
+    capsys.readouterr()
+    assert main(["models", "names", *cache]) == 0
+    assert "small_object_detection             PP-YOLOE_plus_SOD-L\n" in capsys.readouterr().out
 
 
 def test_models_verify_finds_what_changed(tmp_path, capsys, monkeypatch):
