@@ -38,7 +38,9 @@ class ObjectDetectionPipeline(Pipeline):
         Operation("/object-detection", "infer", "image", Boxes, (DetectionForm(), DetectionForm2024()), True),
     )
     roles: ClassVar[Mapping[str, Role]] = {
-        "object_detection": Role("object_detection", "ObjectDetection", "model", "detection_nanodet_416")
+        "object_detection": Role(
+            "object_detection", "ObjectDetection", "model", "detection_nanodet_416", official="PicoDet-S"
+        )
     }
     options = DetectionOptions
     #: side of the default model's input, pixels

@@ -23,7 +23,11 @@ class SmallObjectDetectionPipeline(ObjectDetectionPipeline):
     )
     roles: ClassVar[Mapping[str, Role]] = {
         "object_detection": Role(
-            "small_object_detection", "SmallObjectDetection", "model", "small_object_nanodet_832"
+            "small_object_detection",
+            "SmallObjectDetection",
+            "model",
+            default="small_object_nanodet_832",
+            official="PP-YOLOE_plus_SOD-L",
         )
     }
     side: ClassVar[int] = 832

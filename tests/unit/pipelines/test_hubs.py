@@ -373,7 +373,7 @@ class TestNames:
             ("PP-YOLOE_plus_SOD-L", "small_object_detection"),
             ("PP-LiteSeg-T", "semantic_segmentation"),
             ("Mask-RT-DETR-S", "instance_segmentation"),
-            ("STFPM", "image_anomaly_detection"),
+            ("STFPM", "anomaly_detection"),
             ("SLANet_plus", "table_structure_recognition"),
             ("DLinear_ad", "ts_anomaly_detection"),
             ("TimesNet_cls", "ts_classification"),
