@@ -39,7 +39,7 @@ class Recorded(NamedTuple):
     feeds: dict[str, Path]
 
 
-class _Recorder:
+class Recorder:
     """An engine that keeps a copy of what it is fed."""
 
     def __init__(self, engine: Any, role: str, folder: Path, runs: list[Recorded]) -> None:
@@ -62,10 +62,10 @@ def capture(engine: str, pad: str, images: Sequence[bytes], folder: Path) -> lis
     """Engine runs of every image, and the models that they belong to."""
     runs: list[Recorded] = []
 
-    def make(stage: Any) -> _Recorder:
+    def make(stage: Any) -> Recorder:
         options = EngineOptions(threads=len(os.sched_getaffinity(0)))
         loaded = load_engine(stage.engine_name)(stage.model, options)
-        return _Recorder(loaded, stage.name, folder, runs)
+        return Recorder(loaded, stage.name, folder, runs)
 
     found = []
     with padding.driver(engine, pad, make) as run:

@@ -16,16 +16,26 @@ import cv2
 import numpy as np
 
 from benchmarks.common import parser, percentile, report, table, time_each
+from benchmarks.paddlex_steps import (
+    ALPHA,
+    BETA,
+    CUBIC,
+    numpy_nms,
+    paddlex_argmax,
+    paddlex_classification_input,
+    paddlex_detection_input,
+    paddlex_objects_input,
+    paddlex_recognition_input,
+)
 from kernels.boxes import db_boxes, sort_boxes
+from kernels.nms import nms
 from kernels.resize import resize_normalize_chw
 from kernels.text import ctc_argmax, ctc_collapse
 from kernels.warp import crop_line, crop_line_normalize_chw, crop_size
 from tests.reference import boxes as boxes_twin
+from tests.reference import nms as nms_twin
 from tests.reference import text as text_twin
 from tests.reference.warp import line_picture
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ALPHA, BETA = [1 / 255 / s for s in STD], [-m / s for m, s in zip(MEAN, STD, strict=True)]
 
 
 class Case(NamedTuple):
@@ -35,51 +45,6 @@ class Case(NamedTuple):
     ours: Callable[[], list[np.ndarray]]
     theirs: Callable[[], list[np.ndarray]]
     tolerance: float = 0.0
-
-
-# --- PaddleX's steps -------------------------------------------------------------
-
-
-def paddlex_detection_input(page, width, height):
-    """DetResizeForTest, NormalizeImage (order hwc), ToCHWImage, ToBatch."""
-    resized = cv2.resize(page, (width, height))
-    planes = list(cv2.split(resized))
-    for channel in range(3):
-        planes[channel] = planes[channel].astype(np.float32)
-        planes[channel] *= ALPHA[channel]
-        planes[channel] += BETA[channel]
-    merged = cv2.merge(planes)
-    return np.stack([merged.transpose(2, 0, 1)], axis=0).astype(np.float32, copy=False)
-
-
-def paddlex_recognition_input(picture, width):
-    """OCRReisizeNormImg and ToBatch for one line on a canvas of its own width."""
-    resized = cv2.resize(picture, (width, 48)).astype("float32").transpose((2, 0, 1)) / 255
-    resized -= 0.5
-    resized /= 0.5
-    padded = np.zeros((3, 48, width), dtype=np.float32)
-    padded[:, :, :width] = resized
-    return np.stack([padded], axis=0).astype(np.float32, copy=False)
-
-
-def paddlex_classification_input(picture, short, crop):
-    """ReadImage (RGB), ResizeByShort, Crop, Normalize, ToCHWImage, ToBatch."""
-    height, width = picture.shape[:2]
-    size = round(width * short / min(height, width)), round(height * short / min(height, width))
-    resized = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size)
-    left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
-    planes = list(cv2.split(resized[top : top + crop, left : left + crop]))
-    for channel in range(3):
-        planes[channel] = planes[channel].astype(np.float32)
-        planes[channel] *= ALPHA[channel]
-        planes[channel] += BETA[channel]
-    merged = cv2.merge(planes)
-    return np.stack([merged.transpose(2, 0, 1)], axis=0).astype(np.float32, copy=False)
-
-
-def paddlex_argmax(logits):
-    copied = np.array(logits)
-    return [copied.argmax(axis=-1), copied.max(axis=-1)]
 
 
 # --- data ------------------------------------------------------------------------
@@ -212,6 +177,44 @@ def text_cases(random) -> Iterator[Case]:
     )
 
 
+def object_cases(random) -> Iterator[Case]:
+    for size, target in (((480, 640), 416), ((1080, 1920), 416), ((720, 960), 832)):
+        picture, out = page_of(random, *size), np.empty((3, target, target), np.float32)
+
+        def ours(picture=picture, out=out, target=target):
+            resized = cv2.resize(picture, (target, target), interpolation=CUBIC)
+            resize_normalize_chw(resized, out, target, target, ALPHA, BETA, reverse=True)
+            return [out]
+
+        def theirs(picture=picture, target=target):
+            return [paddlex_objects_input(picture, target, target)[0]]
+
+        yield Case("detector input {1}x{0} cubic to {2}x{2}".format(*size, target), ours, theirs)
+    for count in (30, 300, 3000):
+        rows = scattered(random, count)
+
+        def kernel(rows=rows):
+            return [rows[nms(rows, 0.6, 0.98, plus=1.0)]]
+
+        yield Case(
+            f"NMS of {count} boxes, NumPy", kernel, lambda rows=rows: [numpy_nms(rows, 0.6, 0.98, 1.0)]
+        )
+        if count < 3000:
+            yield Case(
+                f"NMS of {count} boxes, one pair at a time as PaddleX", kernel,
+                lambda rows=rows: [rows[nms_twin.nms(rows, 0.6, 0.98, plus=1.0)]],
+            )  # fmt: skip
+
+
+def scattered(random, count):
+    """Boxes around a tenth as many places, of three classes."""
+    places = random.random((max(1, count // 10), 2)) * 900
+    corner = places[random.integers(0, len(places), count)] + random.normal(0, 6, (count, 2))
+    size = 60 + random.random((count, 2)) * 30
+    columns = (random.integers(0, 3, (count, 1)), random.random((count, 1)), corner, corner + size)
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
 # --- run -------------------------------------------------------------------------
 
 
@@ -240,15 +243,16 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     }
 
 
+CASES = (resize_cases, crop_cases, line_cases, box_cases, text_cases, object_cases)
+
+
 def main() -> None:
-    options = parser(__doc__).parse_args()
+    made = parser(__doc__)
+    made.add_argument("--only", metavar="WORD", default="", help="only rows with this word in their name")
+    options = made.parse_args()
     cv2.setNumThreads(1)
     random = np.random.default_rng(0)
-    cases = [
-        case
-        for make in (resize_cases, crop_cases, line_cases, box_cases, text_cases)
-        for case in make(random)
-    ]
+    cases = [case for make in CASES for case in make(random) if options.only in case.name]
     rows = []
     for case in cases:
         check(case)

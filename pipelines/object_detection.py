@@ -26,6 +26,7 @@ from pipelines.core.detection_api import (
     beta_options,
     v3_options,
 )
+from pipelines.core.image_api import canary_picture
 from pipelines.core.yaml_config import own_settings
 from pipelines.stages.detection import MS_PER_PIXEL, MS_PER_SOURCE_PIXEL, Detection
 
@@ -77,10 +78,8 @@ class ObjectDetectionPipeline(Pipeline):
         return 128 << 10
 
     def canary(self) -> Item:
-        """A picture with a shape in it."""
-        image = np.full((96, 128, 3), 200, np.uint8)
-        image[30:70, 40:90] = (40, 90, 160)
-        return Item(params=BoxRules(), image=image)
+        """A small picture."""
+        return Item(params=BoxRules(), image=canary_picture())
 
 
 PIPELINE: type[Pipeline] = ObjectDetectionPipeline

@@ -10,15 +10,12 @@ from .base import Page, PipelineConfig, Reply
 from .box_rules import Boxes, BoxRules
 from .box_yaml import module_rules
 from .detection_input import MAX_INPUT_SIDE
-from .draw import Pen, jpeg
+from .draw import Pen
 from .draw_boxes import RECIPE_2024, RECIPE_V3, Recipe, draw_boxes
 from .errors import ConfigError
-from .image_api import ImageForm, ImageForm2024, InferenceParams
+from .image_api import ImageForm, ImageForm2024, InferenceParams, picture
 from .ocr_api import Number
 from .yaml_config import MODULE_KEYS, Section
-
-#: Quality of Pillow's JPEGs, which PaddleX sends on these routes.
-_QUALITY = 75
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_INPUT_SIDE)]
 
@@ -110,9 +107,9 @@ def _answer(page: Page, reply: Reply, recipe: Recipe) -> dict[str, Any]:
     ]
     result: dict[str, Any] = {"detectedObjects": objects}
     if reply.visualize and page.pixels is not None:
-        picture = page.pixels.copy()
-        draw_boxes(picture, boxes, found.labels, scores, Pen(reply.font), recipe)
-        result["image"] = jpeg(picture, quality=_QUALITY)
+        drawn = page.pixels.copy()
+        draw_boxes(drawn, boxes, found.labels, scores, Pen(reply.font), recipe)
+        result["image"] = picture(drawn)
     return result
 
 

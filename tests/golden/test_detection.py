@@ -1,0 +1,118 @@
+"""PaddleX 3.7.2's own answers to the detectors' inputs (recorded by ``tests/cases/record_detection.py``).
+
+Bounds: classes and names equal, in order; scores within 1e-4, boxes within half a pixel.
+"""
+
+import json
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import orjson
+import pytest
+import yaml
+
+from pipelines.core.base import Item, Page, PipelineConfig, Reply
+from pipelines.core.models import ModelStore
+from pipelines.core.registry import load_engine, load_pipeline
+from pipelines.core.yaml_config import from_document
+from pipelines.engines.base import EngineOptions
+from tests.driver import Driver
+
+FOLDER = Path(__file__).resolve().parents[1] / "cases" / "object_detection"
+RUNS = sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "schema")
+SCORE, BOX_PX = 1e-4, 0.5
+
+
+def recorded(run):
+    return json.loads((FOLDER / f"{run}.json").read_text())
+
+
+def config_of(document):
+    """The pipeline of a YAML whose ``model_dir`` is a name in the model store."""
+    spec = from_document(document)
+    models = {role: ModelStore().resolve(choice.directory) for role, choice in spec.models.items()}
+    engines = dict.fromkeys(models, "")
+    return PipelineConfig(spec.name, spec.title, spec.generation, spec.options, models, engines)
+
+
+class Remembering:
+    """An engine that computes nothing twice: most cases differ in what is done with the same rows."""
+
+    def __init__(self, engine):
+        self._engine, self._known = engine, {}
+        self.inputs = engine.inputs
+
+    def run(self, feeds):
+        key = tuple((name, array.tobytes()) for name, array in sorted(feeds.items()))
+        if key not in self._known:
+            self._known[key] = [np.array(output) for output in self._engine.run(feeds)]
+        return self._known[key]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def load(request):
+    """``(stage) -> Engine``; every model is loaded once."""
+    cls, known = load_engine(request.param), {}
+    assert cls.available() is None, "the extra 'test' brings every engine"
+
+    def loaded(stage):
+        if stage.model.directory not in known:
+            known[stage.model.directory] = Remembering(cls(stage.model, EngineOptions(threads=2)))
+        return known[stage.model.directory]
+
+    return loaded
+
+
+def answers(driver, form, image, request):
+    """``result`` as the server writes it, without a picture."""
+    body = msgspec.json.decode(json.dumps({"image": "", **request}), type=form.request)
+    params = form.params(body, driver.config)
+    (found,) = driver(Item(params=params, image=image))
+    if isinstance(found, Exception):
+        raise found
+    height, width = image.shape[:2]
+    reply = Reply(body, params, driver.config, [Page(found, width, height)], False, None, lambda: "")
+    return json.loads(orjson.dumps(form.respond(reply), option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def check_equal(found, expected):
+    names = [(entry["categoryId"], entry["categoryName"]) for entry in expected]
+    assert [(entry["categoryId"], entry["categoryName"]) for entry in found] == names
+    assert [list(entry) for entry in found] == [list(entry) for entry in expected]
+    if names:
+        assert [entry["score"] for entry in found] == pytest.approx([e["score"] for e in expected], abs=SCORE)
+        boxes = [[entry["bbox"] for entry in side] for side in (found, expected)]
+        assert np.abs(np.subtract(*boxes)).max() <= BOX_PX
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("run", RUNS)
+def test_objects_are_those_that_paddlex_found(load, run):
+    record, checked = recorded(run), 0
+    document = yaml.safe_load(record["yaml"])
+    if run == "small":  # PaddleX reads this threshold and does not use it (docs/compatibility.md)
+        document["SubModules"]["SmallObjectDetection"]["threshold"] = None
+    with Driver(config_of(document), load) as driver:
+        for form in load_pipeline(driver.config.name).operations[0].forms:
+            for case in record["cases"]:
+                if form.generation == "2024" and (case["request"] or "layout" in run):
+                    continue  # that generation has neither
+                image = cv2.imdecode(np.fromfile(FOLDER / case["input"], np.uint8), cv2.IMREAD_COLOR)
+                result = answers(driver, form, image, case["request"])
+                check_equal(result["detectedObjects"], case["objects"])
+                checked += len(case["objects"])
+    assert checked > 5
+
+
+def test_the_record_holds_every_kind_of_case():
+    """Otherwise equality would prove little."""
+    counts = {run: [len(case["objects"]) for case in recorded(run)["cases"]] for run in RUNS}
+    rules = [counts[run] for run in RUNS if run.startswith("layout")]
+    assert {"general", "small", "documents"} < set(RUNS) and len(rules) == 3
+    assert 0 in counts["general"] and max(counts["general"]) > 3 and max(counts["small"]) > 20
+    assert all(max(each) > 8 for each in rules) and len(set(map(tuple, rules))) == 3
