@@ -6,7 +6,6 @@ import functools
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -111,15 +110,3 @@ def pictures(size: tuple[int, int]) -> tuple[bytes, ...]:
         scaled = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
         found.append(cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
     return tuple(found)
-
-
-#: PaddleX 3.7.2 answers every ``/image-classification`` with 500; this, imported at its start, repairs it.
-REPAIR = ""
-
-
-def repair_folder(work: Path) -> Path:
-    """A folder for ``PYTHONPATH`` whose ``sitecustomize`` repairs PaddleX."""
-    folder = work / "repair"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(REPAIR)
-    return folder
