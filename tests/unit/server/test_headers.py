@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.core.errors import BadRequest
-from server.headers import exif_orientation, read_header
+from server.headers import _BLOCK_BYTES, _count_scans, exif_orientation, read_header
 
 SIZE = (61, 43)
 
@@ -158,6 +158,18 @@ def test_a_header_costs_no_more_than_its_share(data):
     with pytest.raises(BadRequest, match=r"^Invalid input file"):
         read_header(data)
     assert time.process_time() - started < 0.25
+
+
+@pytest.mark.parametrize("position", [0, 1, 7])
+@pytest.mark.parametrize("offset", [-2, -1, 0, 1])
+def test_scans_are_counted_wherever_they_lie(position, offset):
+    data = bytearray(3 * _BLOCK_BYTES + 5)
+    for block in (1, 2):
+        place = position + block * _BLOCK_BYTES + offset
+        data[place : place + 2] = b"\xff\xda"
+    data[-2:] = b"\xff\xda"
+    assert _count_scans(bytes(data), position) == bytes(data).count(b"\xff\xda", position) == 3
+    assert _count_scans(b"\xff\xda"[:offset], 0) == b"\xff\xda"[:offset].count(b"\xff\xda")
 
 
 def test_scans_are_bounded():
