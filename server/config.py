@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_queue_ms: estimated device time that may wait per device before requests are
             refused with 503.
         max_decoded_bytes: bodies, files and decoded pixels that one worker holds at once.
+        max_csv_rows, max_csv_cells: lines of a CSV, and fields of all of them, from counting line ends and
+            commas before anything else looks at it. The series models look at its last rows only.
         truncated_images: ``reject`` (422) or ``accept`` what could be decoded, as PaddleX.
         render_timeout_ms: wall time of the PDF/TIFF child for one document.
         render_memory_bytes: address space of that child.
@@ -45,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document_slots: int = 8
     max_queue_ms: int = 30_000
     max_decoded_bytes: int = 2 << 30
+    max_csv_rows: int = 1_000_000
+    max_csv_cells: int = 10_000_000
     truncated_images: Literal["reject", "accept"] = "reject"
     render_timeout_ms: int = 30_000
     render_memory_bytes: int = 2 << 30

@@ -160,7 +160,7 @@ class DeviceLoop:
                 return None
             pipeline = self._pipelines[request.pipeline]
             work = item(self._slots.data(claim.slot), request, pipeline.operations[request.operation])
-            estimate_ms = type(pipeline).cost_ms(work.params, shape.height, shape.width)
+            estimate_ms = type(pipeline).cost_ms(work.params, *shape.extent)
             return Job(claim, pipeline.steps(work), shape, estimate_ms, alone=verdict == SUSPECT)
         except (ValueError, IndexError, msgspec.MsgspecError):
             _log.exception("a request record cannot be read", extra=log_id(claim))

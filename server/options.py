@@ -24,6 +24,8 @@ LIMIT_HELP = {
     "document_slots": "pages of one document that are in flight together",
     "max_queue_ms": "estimated device time that may wait per device before requests get 503",
     "max_decoded_bytes": "decoded pixels that one worker holds at once",
+    "max_csv_rows": "most lines of a CSV, counted before it is read",
+    "max_csv_cells": "most fields of a CSV, commas and lines counted before it is read",
     "truncated_images": "images cut short: refuse with 422, or read what could be decoded, as PaddleX",
     "render_timeout_ms": "wall time of the child that renders one PDF or TIFF",
     "render_memory_bytes": "address space of that child",

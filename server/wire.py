@@ -41,6 +41,11 @@ class Shape(msgspec.Struct, frozen=True):
         return self.height * self.width * 3 if self.height else self.blob_bytes
 
     @property
+    def extent(self) -> tuple[int, int]:
+        """What ``Pipeline.cost_ms`` reckons with: an image's height and width, or 1 and a blob's bytes."""
+        return (self.height, self.width) if self.height else (1, self.blob_bytes)
+
+    @property
     def result_offset(self) -> int:
         """Where the result record starts."""
         return -(-(META + self.nbytes) // _ALIGN) * _ALIGN

@@ -66,7 +66,7 @@ class Work(msgspec.Struct):
 
     def slot_bytes(self, shape: Shape) -> int:
         """Slot for a page or blob and its result."""
-        bound = self.endpoint.pipeline.result_bytes(self.parsed.params, shape.height, shape.width)
+        bound = self.endpoint.pipeline.result_bytes(self.parsed.params, *shape.extent)
         return wire.slot_bytes(shape, bound)
 
     def drop_data(self) -> None:

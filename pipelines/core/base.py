@@ -314,7 +314,10 @@ class Pipeline(ABC):
     @classmethod
     @abstractmethod
     def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
-        """Rough one-thread device time of an item, for admission; corrected by measurement."""
+        """Rough one-thread device time of an item, for admission; corrected by measurement.
+
+        ``height`` and ``width`` are those of an image in pixels; of other files they are 1 and the bytes.
+        """
 
     @classmethod
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
