@@ -26,8 +26,8 @@ check:  ## Lint, format and types; writes nothing
 	$(PY) -m pytest tests/test_style.py tests/test_layers.py
 
 fix:  ## Apply the formatter and the safe lint fixes
-	ruff check --fix server pipelines kernels benchmarks tests setup.py
-	ruff format server pipelines kernels benchmarks tests setup.py
+	ruff check --fix server pipelines kernels benchmarks tests tools setup.py
+	ruff format server pipelines kernels benchmarks tests tools setup.py
 
 bench:  ## Run one benchmark: make bench NAME=ring (no NAME: list them)
 	@if [ -z "$(NAME)" ]; then ls benchmarks/bench_*.py | sed 's/.*bench_//; s/\.py//'; \
