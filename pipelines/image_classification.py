@@ -120,7 +120,11 @@ class ImageClassification(Pipeline):
     )
     roles: ClassVar[Mapping[str, Role]] = {
         "classification": Role(
-            "image_classification", "ImageClassification", "model", "classification_efficientnet_lite0"
+            "image_classification",
+            "ImageClassification",
+            "model",
+            default="classification_efficientnet_lite0",
+            official="PP-LCNet_x0_5",
         )
     }
     options = Options

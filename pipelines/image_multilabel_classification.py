@@ -116,7 +116,11 @@ class ImageMultiLabelClassification(Pipeline):
     )
     roles: ClassVar[Mapping[str, Role]] = {
         "classification": Role(
-            "image_multilabel_classification", "ImageMultiLabelClassification", "model", "multilabel_nanodet"
+            "image_multilabel_classification",
+            "ImageMultiLabelClassification",
+            "model",
+            default="multilabel_nanodet",
+            official="PP-HGNetV2-B6_ML",
         )
     }
     options = Options
