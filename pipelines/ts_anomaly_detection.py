@@ -26,7 +26,11 @@ class AnomalyPipeline(ForecastPipeline):
     )
     roles: ClassVar[Mapping[str, Role]] = {
         "ts_anomaly_detection": Role(
-            "ts_anomaly_detection", "TSAnomalyDetection", "model", "ts_anomaly_autoencoder_ucr135"
+            "ts_anomaly_detection",
+            "TSAnomalyDetection",
+            "model",
+            default="ts_anomaly_autoencoder_ucr135",
+            official="DLinear_ad",
         )
     }
 

@@ -25,7 +25,11 @@ class ClassificationPipeline(ForecastPipeline):
     )
     roles: ClassVar[Mapping[str, Role]] = {
         "ts_classification": Role(
-            "ts_classification", "TSClassification", "model", "ts_classification_basicmotions"
+            "ts_classification",
+            "TSClassification",
+            "model",
+            default="ts_classification_basicmotions",
+            official="TimesNet_cls",
         )
     }
 

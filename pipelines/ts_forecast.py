@@ -40,7 +40,9 @@ class ForecastPipeline(Pipeline):
         Operation("/time-series-forecasting", "infer", "csv", SeriesResult, (SeriesForm(), SeriesForm2024())),
     )
     roles: ClassVar[Mapping[str, Role]] = {
-        "ts_forecast": Role("ts_forecast", "TSForecast", "model", "ts_forecast_dlinear_co2")
+        "ts_forecast": Role(
+            "ts_forecast", "TSForecast", "model", "ts_forecast_dlinear_co2", official="DLinear"
+        )
     }
     options = SeriesOptions
 

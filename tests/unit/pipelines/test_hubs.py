@@ -13,6 +13,7 @@ from pipelines.core import hubs as module
 from pipelines.core.errors import ConfigError
 from pipelines.core.hubs import BOS, Hubs
 from pipelines.core.models import ModelStore
+from pipelines.core.registry import load_pipeline, pipeline_modules
 from pipelines.core.repositories import REPOSITORIES
 from tests.model_server import Hub
 from tests.shelf import sha256
@@ -382,6 +383,15 @@ class TestNames:
     def test_families(self, name, task):
         assert official.task_of(name) == task
         assert official.in_repositories(name) == (name == "SLANet_plus")
+
+    def test_defaults_of_paddlex_are_of_the_task_of_their_role(self):
+        found = []
+        for name in pipeline_modules():
+            for role in load_pipeline(name).roles.values():
+                if role.official:
+                    found.append(role.official)
+                    assert official.task_of(role.official) == role.task
+        assert "PP-OCRv6_medium_det" in found
 
 
 class TestOnnx:
