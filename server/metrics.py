@@ -30,6 +30,7 @@ COUNTER_HELP = {
     "worker_refused": "Requests refused because too much was waiting or held",
     "worker_refused_not_ready": "Requests refused because no device could run them",
     "worker_client_gone": "Requests whose client went away before the answer",
+    "worker_unsent": "Answers that could not be sent, or not to their end: the client had gone",
     "worker_deadline_passed": "Requests answered 504",
     "worker_documents": "PDF and multi-frame TIFF files rendered",
     "worker_render_failures": "Render children that failed, hung or crashed",

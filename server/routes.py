@@ -11,6 +11,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -69,6 +70,7 @@ class Routes:
     def install(self, app: Sanic[Any, Any]) -> None:
         """Add everything to ``app``."""
         app.error_handler = Faults()
+        app.ctx.count_unsent = partial(self._ground.metrics.add, "worker_unsent")
         for number, endpoint in enumerate(self.endpoints.values()):
             handler = self._handler(endpoint)
             app.add_route(handler, endpoint.path, methods=["POST"], name=f"operation{number}", stream=True)

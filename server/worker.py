@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
-from sanic.http import Stage
 from sanic.http.constants import HTTP
-from sanic.server import HttpProtocol
 
 from kernels.segment import READY, monotonic_ns
 from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
 from server.child import Child, enter
+from server.protocol import Protocol
 
 if TYPE_CHECKING:
     from server.config import Config
@@ -49,17 +48,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _FONT_RETRY_S = 600.0
 
 _log = logging.getLogger(__name__)
-
-
-class Protocol(HttpProtocol):
-    """Sanic's, except that a request's header has to be complete in time however slowly it drips in."""
-
-    def data_received(self, data: bytes) -> None:
-        """Sanic restarts the clock with every byte; within a header it must not."""
-        since, connection = self._time, self.http  # None until its task has run
-        super().data_received(data)
-        if connection is not None and connection.stage is Stage.REQUEST:
-            self._time = since
 
 
 class Font:

@@ -68,9 +68,9 @@ def test_only_engines_import_frameworks():
             assert not roots(path) & FRAMEWORKS, path
 
 
-def test_only_routes_and_worker_import_sanic():
+def test_only_the_socket_side_imports_sanic():
     users = {p.name for p in sources("server") if "sanic" in roots(p)}
-    assert users <= {"routes.py", "worker.py"}
+    assert users <= {"protocol.py", "routes.py", "worker.py"}
 
 
 def test_only_wire_packs_slot_records():

@@ -23,10 +23,11 @@ from server.admission import Admission
 from server.config import Config, DeviceConfig, Limits
 from server.dispatch import Dispatcher
 from server.metrics import Metrics, Table
+from server.protocol import Protocol
 from server.readiness import unready
 from server.routes import Routes
 from server.work import Ground
-from server.worker import Protocol, make_app
+from server.worker import make_app
 from tests.conditions import wait_for
 from tests.standin import Memory, StandIn
 from tests.toy_pipeline import ToyParams, ToyPipeline, ToyResult

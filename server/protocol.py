@@ -1,0 +1,156 @@
+"""One HTTP connection: Sanic's, with what it leaves out.
+
+A header has to be complete in time however slowly it drips in; a client may shut down its sending side
+and still gets its answer; a chunked body may end in trailers; answers that never left are counted.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from typing import Any, cast
+
+from sanic.exceptions import BadRequest, RequestCancelled
+from sanic.http import Http, Stage
+from sanic.http.http1 import HTTP_CONTINUE
+from sanic.server import HttpProtocol
+
+#: How often it is looked whether a client that sends no more is still there.
+_PROBE_S = 0.1
+#: Bytes of all trailers of one body together, as of a header.
+_TRAILER_BYTES = 8192
+#: Longest chunk header that Sanic takes.
+_CHUNK_HEADER_BYTES = 64
+#: The line end before a chunk's size, and one digit; the digit of the last chunk.
+_SHORTEST_CHUNK, _ZERO = 3, ord("0")
+_LAST_CHUNK = re.compile(rb"\r\n0+[ \t]*(;[^\r\n]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*")
+
+
+class Connection(Http):
+    """Sanic's reading and writing of HTTP/1, except that it takes trailers and drops them.
+
+    Sanic refuses them with 400, because bytes left behind could be read as the next request. Here they are
+    taken away, and only what has the form of a header field is a trailer.
+    """
+
+    async def read(self) -> bytes | None:
+        """The next piece of the body; None at its end. Raises Sanic's BadRequest or PayloadTooLarge."""
+        kind: Any = self.request_body
+        if kind == "chunked" and not self.request_bytes_left and not self.expecting_continue:
+            buffer = self.recv_buffer
+            while len(buffer) < _SHORTEST_CHUNK:
+                await self._receive_more()
+            if buffer[2] == _ZERO:  # once a body: there may be a million chunks
+                await self._drop_trailers()
+        piece: bytes | None = await Http.read(self)
+        return piece
+
+    async def _drop_trailers(self) -> None:
+        """When the last chunk is next: cut out what is between its header and the empty line that ends it."""
+        buffer = self.recv_buffer
+        while (end := buffer.find(b"\r\n", 3)) < 0:
+            if len(buffer) > _CHUNK_HEADER_BYTES:
+                return  # Sanic refuses it
+            await self._receive_more()
+        if not _LAST_CHUNK.fullmatch(bytes(buffer[:end])):
+            return
+        start = end + 2
+        while (end := buffer.find(b"\r\n\r\n", start - 2)) < 0:
+            if len(buffer) - start > _TRAILER_BYTES:
+                self._refuse_trailers()
+            await self._receive_more()
+        lines = bytes(buffer[start:end]).split(b"\r\n") if end > start else []
+        if end - start > _TRAILER_BYTES or not all(map(_TRAILER.fullmatch, lines)):
+            self._refuse_trailers()
+        if lines:
+            del buffer[start : end + 2]
+
+    def _refuse_trailers(self) -> None:
+        self.keep_alive = False
+        raise BadRequest("Bad chunked encoding")
+
+
+#: The class itself: Sanic declares no types for its methods.
+_SANIC: Any = HttpProtocol
+
+
+class Protocol(HttpProtocol):
+    """The connection as the event loop sees it."""
+
+    HTTP_CLASS = Connection
+    __slots__ = ("_no_more", "_probed")
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._no_more = False  # the client has shut down its sending side, or is gone
+        self._probed = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Sanic's, and any byte that waits to be sent pauses writing: so it is known at the end."""
+        _SANIC.connection_made(self, transport)
+        transport.set_write_buffer_limits(high=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Sanic restarts the clock with every byte; within a header it must not."""
+        since, connection = self._time, self.http  # None until its task has run
+        super().data_received(data)
+        if connection is not None and connection.stage is Stage.REQUEST:
+            self._time = since
+
+    def eof_received(self) -> bool:
+        """The client sends no more. Returns whether the connection stays: it does while a request is inside.
+
+        One that has closed looks just like one that waits for its answer.
+        """
+        if self._no_more:
+            return True
+        connection, transport = self.http, cast("Any", self.transport)
+        idle = (connection is None or connection.stage is Stage.IDLE) and not self.recv_buffer
+        if idle or transport.get_extra_info("sslcontext") is not None:  # TLS is never half closed
+            return False
+        self._no_more = True
+        self._data_received.set()
+        self.loop.call_later(_PROBE_S, self._probe)
+        return True
+
+    def _probe(self) -> None:
+        """Find out whether the client is still there, and end the connection when it is not.
+
+        Whoever has closed answers data with a reset; the data is an interim response, which every client
+        of HTTP/1.1 must bear.
+        """
+        connection = self.http
+        if connection is None or self.transport is None or self.transport.is_closing():
+            return
+        poller = select.poll()
+        poller.register(self.transport.get_extra_info("socket").fileno(), 0)
+        if poller.poll(0):  # nothing is read any more that would tell
+            _SANIC.abort(self)
+            return
+        if not self._probed and connection.stage is Stage.HANDLER and connection.request.version == "1.1":
+            self._probed, connection.expecting_continue = True, False
+            self.transport.write(HTTP_CONTINUE)
+        self.loop.call_later(_PROBE_S, self._probe)
+
+    async def receive_more(self) -> None:
+        """Wait for more bytes. When none can come, what waits to be sent is sent and the connection ends."""
+        if self._no_more:
+            self.close()
+            self._data_received.clear()
+            await self._data_received.wait()  # until the end of the connection cancels this
+        await _SANIC.receive_more(self)
+
+    async def send(self, data: bytes) -> None:
+        """Sanic's; counts what it can no longer send."""
+        try:
+            await _SANIC.send(self, data)
+        except RequestCancelled:
+            self.app.ctx.count_unsent()
+            raise
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Sanic's; counts an answer of which a part was still waiting to be sent."""
+        if not self._can_write.is_set():
+            self.app.ctx.count_unsent()
+        _SANIC.connection_lost(self, exc)
