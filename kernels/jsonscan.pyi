@@ -1,4 +1,4 @@
-"""One look over a JSON text: how deep it is, and where its long plain strings are."""
+"""One look over a JSON text: how deep it is, and where its long strings of ASCII are."""
 
 def json_outline(text: bytes, max_depth: int, long_text: int) -> tuple[int, list[tuple[int, int]]]:
     """Depth of nesting, and the places of long strings directly inside the outermost object or array.
@@ -13,6 +13,17 @@ def json_outline(text: bytes, max_depth: int, long_text: int) -> tuple[int, list
 
     Returns:
         The deepest nesting of ``{`` and ``[`` outside strings, and (start, stop) of what is between the
-        quotes of up to 16 strings at depth 1, keys included, that hold neither escapes, control characters
-        nor anything outside ASCII.
+        quotes of up to 16 strings at depth 1, keys included, that hold nothing outside ASCII, no control
+        characters, and no escapes but valid ones of ASCII (PHP writes each ``/`` as ``\\/``).
+    """
+
+def json_string(text: bytes, start: int, stop: int) -> str:
+    """The string between two quotes, its escapes undone. Releases the GIL, which JSON parsers do not.
+
+    Args:
+        text: the JSON.
+        start, stop: a place that :func:`json_outline` gave.
+
+    Raises:
+        ValueError: outside the text, or not what :func:`json_outline` promises.
     """

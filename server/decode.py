@@ -1,4 +1,4 @@
-"""From the bytes of a body to a typed request and the file in it; no image is decoded here.
+"""From the bytes of a body to a typed request; the file in it is taken out by ``server/files.py``.
 
 One :class:`Endpoint` per route is made at start from the pipeline's operation. It reads only the fields
 that the operation's forms know, so unknown fields of any size cost no memory.
@@ -6,28 +6,21 @@ that the operation's forms know, so unknown fields of any size cost no memory.
 
 from __future__ import annotations
 
-import binascii
 import re
 import secrets
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
-import pybase64
 
-from kernels.jsonscan import json_outline
-from pipelines.core.base import Form, Generation, Operation, Pipeline, PipelineConfig, Source
+from kernels.jsonscan import json_outline, json_string
+from pipelines.core.base import Form, Generation, Pipeline, PipelineConfig
 from pipelines.core.errors import BadRequest
 from pipelines.core.registry import load_pipeline
 from server.config import Config
-from server.headers import INVALID
 from server.lax import InvalidValue, Location, Problem, convert, error_text
 
 #: Body fields by wire name: long plain strings as they are, everything else still as JSON text.
 Fields = dict[str, msgspec.Raw | str]
-
-#: What the file of a request is.
-FileKind = Literal["image", "pdf", "blob"]
 
 #: A value that a strict decode refused is converted by the lax rules only up to this many bytes:
 #: Python objects of hostile JSON take twenty times its size.
@@ -36,6 +29,9 @@ _MAX_LAX_BYTES = 1 << 20
 #: Strings from this length on are taken out of the body before it is parsed; far below a file's size.
 _LONG_TEXT = 4096
 
+#: What may be left of a body without them: while the JSON parser runs nothing else does, 4 ns a byte.
+_MAX_PARSED_BYTES = 4 << 20
+
 #: Characters of a ``logId``; what clients use are UUIDs.
 _MAX_LOG_ID = 1024
 
@@ -43,9 +39,6 @@ _MAX_LOG_ID = 1024
 Spans = list[tuple[int, int]]
 
 _POSITION = re.compile(r"\(byte (\d+)\)")
-
-#: pdfium looks for the header in this many bytes.
-_PDF_HEADER_WITHIN = 1024
 
 
 class _Field:
@@ -126,23 +119,23 @@ class Endpoint:
     def open(self, body: bytes, max_depth: int) -> Fields:
         """Split a body into its known fields. Raises BadRequest when it is not a JSON object."""
         if not body.strip():
-            raise self._refuse(Problem("missing", ("body",), "Field required"))
+            raise self._refuse("missing", "Field required")
         depth, spans = json_outline(body, max_depth, _LONG_TEXT)
         if depth > max_depth:
-            message = f"The JSON is nested deeper than {max_depth} levels"
-            raise self._refuse(Problem("json_invalid", ("body",), message))
+            raise self._refuse("json_invalid", f"The JSON is nested deeper than {max_depth} levels")
+        rest = _without(body, spans, self._secret)
+        if len(rest) > _MAX_PARSED_BYTES:
+            message = f"The JSON around the file is larger than {_MAX_PARSED_BYTES} bytes"
+            raise self._refuse("json_invalid", message)
         try:
-            try:
-                return self._split(_without(body, spans, self._secret), _texts(body, spans, self._secret))
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return self._split(body, {})  # once more as it came, for the right position
+            return self._split(rest, _texts(body, spans, self._secret))
         except msgspec.ValidationError:
             message = "Input should be a valid dictionary or object to extract fields from"
-            raise self._refuse(Problem("model_attributes_type", ("body",), message)) from None
+            raise self._refuse("model_attributes_type", message) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
             found = _POSITION.search(str(fault))
-            position = int(found.group(1)) if found else len(body)
-            raise self._refuse(Problem("json_invalid", ("body", position), "JSON decode error")) from None
+            position = _place(int(found.group(1)), spans, self._secret) if found else len(body)
+            raise self._refuse("json_invalid", "JSON decode error", position) from None
 
     def _split(self, body: bytes, texts: dict[bytes, str]) -> Fields:
         """Known fields of a JSON object; ``texts`` are the values that stand for others."""
@@ -185,8 +178,8 @@ class Endpoint:
         request = form.request(**values)
         return Parsed(form, index, request, form.params(request, self.config))
 
-    def _refuse(self, problem: Problem) -> BadRequest:
-        return BadRequest(error_text([problem], self.default_generation))
+    def _refuse(self, kind: str, message: str, *place: int) -> BadRequest:
+        return BadRequest(error_text([Problem(kind, ("body", *place), message)], self.default_generation))
 
 
 def endpoints(config: Config) -> dict[str, Endpoint]:
@@ -222,9 +215,16 @@ def _without(body: bytes, spans: Spans, secret: bytes) -> bytes:
 
 
 def _texts(body: bytes, spans: Spans, secret: bytes) -> dict[bytes, str]:
-    """Placeholder to text: plain ASCII, as the outline promises."""
-    view = memoryview(body)
-    return {b'"%s%d"' % (secret, i): str(view[a:b], "ascii") for i, (a, b) in enumerate(spans)}
+    """Placeholder to text."""
+    return {b'"%s%d"' % (secret, i): json_string(body, *span) for i, span in enumerate(spans)}
+
+
+def _place(position: int, spans: Spans, secret: bytes) -> int:
+    """Where in a body is what is at ``position`` of what :func:`_without` has left."""
+    for number, (start, stop) in enumerate(spans):
+        if position >= start:
+            position += stop - start - len(b"%s%d" % (secret, number))
+    return position
 
 
 def log_id_of(fields: Fields) -> str | None:
@@ -242,52 +242,3 @@ def log_id_of(fields: Fields) -> str | None:
         words = f"String should have at most {_MAX_LOG_ID} characters"
         raise BadRequest(error_text([Problem("string_too_long", ("body", "logId"), words)], "v3"))
     return value or None
-
-
-def file_kind(operation: Operation, source: Source) -> FileKind:
-    """How the file is to be read (API reference, 3.3). Raises BadRequest when the request does not say."""
-    if operation.input == "csv":
-        return "blob"
-    if operation.input == "document" and source.file_type is None and not _is_url(source.data):
-        raise BadRequest("File type cannot be determined")
-    return "pdf" if operation.input == "document" and source.file_type == 0 else "image"
-
-
-def file_bytes(source: Source, kind: FileKind) -> bytes:
-    """The file of a request. Raises BadRequest on a URL and on anything that is not base64 of a file.
-
-    Characters outside the base64 alphabet are skipped, only wrong padding is an
-    error: Python's non-validating decoder, as in PaddleX.
-    """
-    if _is_url(source.data):
-        raise BadRequest(
-            f"URL inputs are not allowed on this server; send the content of `{source.field}` as base64"
-        )
-    try:
-        data = pybase64.b64decode(source.data, validate=True)
-    except (binascii.Error, ValueError):
-        try:
-            data = binascii.a2b_base64(source.data)
-        except (binascii.Error, ValueError):
-            raise BadRequest(f"{INVALID}: `{source.field}` is not valid base64") from None
-    if not data:
-        raise BadRequest(f"{INVALID}: `{source.field}` is empty")
-    if kind == "pdf" and b"%PDF" not in data[:_PDF_HEADER_WITHIN]:
-        raise BadRequest(f"{INVALID}: not a PDF; `fileType` 1 is an image")
-    return data
-
-
-def forget_file(request: msgspec.Struct, source: Source) -> None:
-    """Drop the base64 text from a request whose file has been decoded; it would live until the answer."""
-    for name in request.__struct_fields__:
-        if getattr(request, name) is source.data:
-            msgspec.structs.force_setattr(request, name, "")
-
-
-def _is_url(text: str) -> bool:
-    if not text.startswith(("http://", "https://")):
-        return False
-    try:
-        return bool(urlsplit(text).netloc)
-    except ValueError:  # a bracket that no address has
-        return True

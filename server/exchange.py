@@ -14,7 +14,8 @@ from pipelines.core.base import Generation, Reply
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
 from server import encode
 from server.admission import Permit
-from server.decode import Endpoint, FileKind, Parsed, file_bytes, file_kind, forget_file, log_id_of
+from server.decode import Endpoint, Parsed, log_id_of
+from server.files import FileKind, file_bytes, file_kind, forget_file
 from server.items import run_items
 from server.work import Ground, Work
 

@@ -14,8 +14,9 @@ from pipelines.core.errors import Poisoned, ServeError
 from server import wire
 from server.admission import Permit
 from server.config import Limits
-from server.decode import Endpoint, FileKind, Parsed
+from server.decode import Endpoint, Parsed
 from server.dispatch import Dispatcher
+from server.files import FileKind
 from server.leases import Lease
 from server.metrics import Metrics
 from server.wire import Shape

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipelines.core.base import Form, Operation, PipelineConfig, Source
 from pipelines.core.errors import BadRequest
-from server.decode import Endpoint, endpoints, file_bytes, file_kind, forget_file, log_id_of
+from server.decode import Endpoint, endpoints, log_id_of
+from server.files import file_bytes, file_kind, forget_file
 from tests.toy_pipeline import ToyParams, ToyPipeline, ToyResult
 
 
@@ -208,6 +209,33 @@ def test_the_position_of_an_error_is_that_in_the_body(endpoint):
     assert entry["type"] == "model_attributes_type"
 
 
+@given(st.lists(st.sampled_from(['"' + "a" * 5000 + '"', "1", "{}", "oops"]), min_size=1, max_size=6))
+def test_also_behind_several_long_strings(values):
+    body = json.dumps(dict.fromkeys("abc", "x" * 4500))[:-1] + ', "d": [' + ", ".join(values) + "], oops}"
+    endpoint = Endpoint(Both, CONFIG, (0, 0), "v3")
+    (entry,) = problems(endpoint, body.encode())
+    assert entry["loc"] == f"body[{body.index('oops')}]"
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [b'"a":[' + b"0," * (2 << 20) + b"0]", b'"a":{"b":"' + b"a" * (4 << 20) + b'"}'],
+    ids=["many", "deep"],
+)
+def test_only_long_strings_of_the_body_itself_may_be_large(endpoint, filler):
+    """The parser takes 4 ns a byte, and nothing else runs meanwhile."""
+    (entry,) = problems(endpoint, b'{"file":"",' + filler + b"}")
+    assert entry["msg"] == "The JSON around the file is larger than 4194304 bytes"
+
+
+def test_a_large_file_may_have_escapes(endpoint):
+    """PHP writes each slash as two characters, Gson the padding as six."""
+    text = "ab/c" * (2 << 20)
+    body = b'{"file":"' + text.replace("/", "\\/").encode() + b'\\u003d"}'
+    assert len(body) > 9 << 20
+    assert parse(endpoint, body).request.file == text + "="
+
+
 def test_a_forms_own_fault_passes(endpoint):
     with pytest.raises(BadRequest, match="ratio is negative"):
         parse(endpoint, {"file": "", "ratio": -1})
@@ -317,6 +345,12 @@ def test_a_document_without_file_type_is_refused_but_a_url_first_for_being_one()
     with pytest.raises(BadRequest, match=r"^File type cannot be determined$"):
         file_kind(operation, Source("file", "QUJD"))
     assert file_kind(operation, Source("file", "http://host/x.pdf")) == "image"
+
+
+def test_large_base64_with_padding_in_the_middle_is_refused():
+    assert file_bytes(Source("file", "AA==" + "A" * 400), "blob") == base64.b64decode("AA==" + "A" * 400)
+    with pytest.raises(BadRequest, match="not valid base64"):
+        file_bytes(Source("file", "AA==" + "A" * (1 << 20)), "blob")
 
 
 def test_a_pdf_must_look_like_one():
