@@ -25,6 +25,7 @@ class Admission:
             when no device can run anything.
         devices: number of devices that share what this worker has not handed over yet.
         clock_ns: CLOCK_MONOTONIC.
+        scale: what the fastest device takes for an estimated millisecond.
 
     Attributes:
         inside: requests that hold a permit.
@@ -33,9 +34,15 @@ class Admission:
     """
 
     def __init__(
-        self, limits: Limits, queued_ms: Callable[[], float], devices: int, clock_ns: Callable[[], int]
+        self,
+        limits: Limits,
+        queued_ms: Callable[[], float],
+        devices: int,
+        clock_ns: Callable[[], int],
+        scale: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._limits, self._queued_ms, self._devices, self._clock_ns = limits, queued_ms, devices, clock_ns
+        self._scale = scale
         self.inside = 0
         self.held_bytes = 0
         self.unpublished_ms = 0.0
@@ -68,10 +75,23 @@ class Admission:
         One that cannot be in time would only take the place of one that can: with earliest deadlines
         first, a server that let it in would answer hardly anybody.
         """
-        queued = self._queued_ms() + self.unpublished_ms / self._devices
+        queued = self._queued_ms() + self._scale() * self.unpublished_ms / self._devices
         if queued > min(self._limits.max_queue_ms, left_ms):
             # When the client comes back, half of what waits now has been worked off.
             raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
+
+    def check_own(self, total_ms: float, pages: int, left_ms: float) -> None:
+        """Raise DeadlinePassed when a request alone takes longer than the time it has left.
+
+        Deadlines are looked at between stages only: one huge image could hold a device for minutes that
+        nobody waits for.
+        """
+        own_ms = self._scale() * total_ms / min(pages, self._devices)
+        if own_ms > left_ms:
+            needs, has = math.ceil(own_ms / 1000), left_ms / 1000
+            raise DeadlinePassed(
+                f"The input needs about {needs} s on this server, and its deadline is in {has:.3g} s"
+            )
 
     def hold(self, nbytes: int, already: int) -> None:
         """Count bytes of a request in that holds ``already`` bytes.
@@ -128,13 +148,15 @@ class Permit:
         self._admission.held_bytes -= nbytes
         self._bytes -= nbytes
 
-    def cost(self, total_ms: float) -> None:
+    def cost(self, total_ms: float, pages: int = 1) -> None:
         """Announce the device time of all pages together, now that it is known; none is handed over yet.
 
         Looks at the queue again: many requests may have come through the door while this one sent its
-        body. Raises Overloaded.
+        body. Raises Overloaded, or DeadlinePassed when it cannot be in time even alone.
         """
-        self._admission.check_queue(1000 * self.left_s())
+        left_ms = 1000 * self.left_s()
+        self._admission.check_own(total_ms, pages, left_ms)
+        self._admission.check_queue(left_ms)
         self._expect(total_ms)
 
     def published(self, cost_ms: float) -> None:

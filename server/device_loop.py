@@ -33,8 +33,12 @@ _CLAIM_AHEAD_MS = 20.0
 #: Sleeps of the coarse timeout (1 s each) after which an idle device gives memory back; the next large page
 #: pays a tenth of its time for it.
 _IDLE_SLEEPS = 10
-#: Weight of the newest item in the device's cost scale: the last twenty items or so count.
-_SCALE_WEIGHT = 0.1
+#: Weight of the newest item in the device's cost scale. It falls slowly, over twenty items or so, and rises
+#: fast: after some empty pages, full ones must not look cheap until the queue is far too long.
+_SCALE_FALLS, _SCALE_RISES = 0.1, 0.3
+#: How far it returns to 1 with each idle sleep: a scale at which everything is refused as too slow
+#: would never be corrected.
+_SCALE_FADES = 0.02
 #: One item moves the scale as if it had been wrong by this factor at most.
 _SCALE_BOUND = 20.0
 
@@ -93,6 +97,7 @@ class DeviceLoop:
                 idle_sleeps = 0
                 continue
             idle_sleeps += 1
+            self._lane.cost_scale += _SCALE_FADES * (1.0 - self._lane.cost_scale)
             if idle_sleeps == _IDLE_SLEEPS:
                 self._stages.trim()
 
@@ -200,7 +205,8 @@ class DeviceLoop:
         if job.estimate_ms > 0:
             scale = self._lane.cost_scale
             seen = min(max(job.spent_ms / job.estimate_ms, scale / _SCALE_BOUND), scale * _SCALE_BOUND)
-            self._lane.cost_scale = max(1e-6, scale + _SCALE_WEIGHT * (seen - scale))
+            weight = _SCALE_RISES if seen > scale else _SCALE_FALLS
+            self._lane.cost_scale = max(1e-6, scale + weight * (seen - scale))
 
     # --- batches ----------------------------------------------------------------------------------
 

@@ -92,12 +92,15 @@ class Dispatcher:
 
     def queued_ms(self) -> float:
         """Estimated milliseconds before the least loaded device. Raises NotReady when there is none."""
-        loads = self._loads()
-        if loads:
+        if loads := self._loads():
             return min(loads.values())
         if self._is_hopeless():
             raise NotReady
         return 0.0
+
+    def scale(self) -> float:
+        """Milliseconds that the fastest device takes for an estimated one; 1 while none serves."""
+        return min((lane.cost_scale for lane in self._devices if lane.state == READY), default=1.0)
 
     def take(self, nbytes: int) -> Lease:
         """A free slot with at least ``nbytes``.

@@ -80,7 +80,7 @@ class Window:
             held += sum(sizes)  # pictures are drawn when all pages are there: their pixels are kept
         self._work.permit.hold(held)
         costs = [self._work.cost_ms(shape.height, shape.width) for shape in self._shapes]
-        self._work.permit.cost(sum(costs))
+        self._work.permit.cost(sum(costs), len(costs))
         for _ in range(count):
             self._add_slot()
 

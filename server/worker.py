@@ -113,7 +113,11 @@ class Worker:
             self._threads,
         )
         self._admission = Admission(
-            config.limits, self._dispatcher.queued_ms, len(config.devices), monotonic_ns
+            config.limits,
+            self._dispatcher.queued_ms,
+            len(config.devices),
+            monotonic_ns,
+            self._dispatcher.scale,
         )
         ground = Ground(segment, self._dispatcher, metrics, config.limits, asyncio.Semaphore(_threads()))
         self._routes = Routes(config, ground, self._admission, table, Font(config.cache_dir))

@@ -9,8 +9,10 @@ class Door:
     """An admission whose queue and clock the test sets."""
 
     def __init__(self, devices=2, **limits):
-        self.queued, self.now = 0.0, 1_000
-        self.admission = Admission(Limits(**limits), lambda: self.queued, devices, lambda: self.now)
+        self.queued, self.now, self.scale = 0.0, 1_000, 1.0
+        self.admission = Admission(
+            Limits(**limits), lambda: self.queued, devices, lambda: self.now, lambda: self.scale
+        )
 
 
 def test_full_queue_is_refused_at_the_door():
@@ -34,6 +36,30 @@ def test_what_cannot_be_in_time_is_refused_at_once():
         door.now += 1_000_000  # its body took a millisecond
         with pytest.raises(Overloaded):
             permit.cost(1)
+
+
+def test_what_takes_longer_than_its_deadline_is_refused_although_nothing_waits():
+    door = Door(devices=2, request_timeout_ms=60_000)
+    with door.admission.admit() as permit:
+        permit.cost(60_000)
+    with door.admission.admit() as permit:
+        permit.cost(119_000, pages=2)  # both devices work on them
+    with door.admission.admit() as permit:
+        door.scale = 5.0
+        with pytest.raises(
+            DeadlinePassed, match="needs about 65 s on this server, and its deadline is in 60 s"
+        ):
+            permit.cost(13_000)
+        permit.cost(11_999)
+
+
+def test_what_is_not_handed_over_yet_counts_at_the_devices_speed():
+    door = Door(devices=1, max_queue_ms=1_000)
+    first, second = door.admission.admit(), door.admission.admit()
+    door.scale = 3.0
+    first.cost(400)
+    with pytest.raises(Overloaded):
+        second.cost(1)
 
 
 def test_retry_after_grows_with_the_queue():

@@ -584,13 +584,23 @@ def test_cost_scale_follows_what_items_take(world):
     for _ in range(3):
         world.send(values=(1,), key="slow")  # estimated at 10 ms
         world.turns()
-    assert 1.1 < world.lane.cost_scale < 3
+    assert 1.4 < world.lane.cost_scale < 6
     world.stage.before_run = lambda inputs: None
     for _ in range(60):
         claim = world.send(key="quick")
         world.turns()
         world.answer(claim)
     assert world.lane.cost_scale < 0.5
+
+
+def test_cost_scale_rises_faster_than_it_falls(world):
+    """Full pages after empty ones must not look cheap until far too many wait."""
+    world.lane.cost_scale = 0.01
+    world.stage.before_run = lambda inputs: time.sleep(0.02)
+    for _ in range(4):
+        world.send(values=(1,), key="slow")  # estimated at 10 ms
+        world.turns()
+    assert world.lane.cost_scale > 0.5
 
 
 def run_in_thread(world):
