@@ -19,7 +19,7 @@ from server.files import FileKind, file_bytes, file_kind, forget_file
 from server.items import run_items
 from server.work import Ground, Work
 
-#: Bodies above this are parsed, and results above this are written, off the event loop; either takes
+#: Bodies above this are parsed, and answers above this are made, off the event loop; either takes
 #: about a millisecond at this size.
 INLINE_BYTES = 1 << 20
 
@@ -72,7 +72,7 @@ class Exchange:
         self.timings["decode"] = 1000 * (time.perf_counter() - started)
         try:
             await run_items(ground, work)
-            if work.visualize or work.result_bytes > INLINE_BYTES:
+            if work.visualize or work.result_bytes + work.answer_bytes > INLINE_BYTES:
                 return await dispatcher.in_thread(work.leases, self._answer, work, font)
             return self._answer(work, font)
         finally:

@@ -46,6 +46,7 @@ async def _read_header(ground: Ground, work: Work) -> Header:
 async def _run_image(ground: Ground, work: Work, header: Header) -> None:
     shape, cost = shape_of(header), work.cost_ms(header.height, header.width)
     work.permit.hold(shape.nbytes + working_bytes(header))
+    work.expect_answer(header.height, header.width)
     work.permit.cost(cost)
     lease = ground.dispatcher.take(work.slot_bytes(shape))
     work.leases.append(lease)

@@ -41,6 +41,7 @@ class Work(msgspec.Struct):
         timings: milliseconds per step, filled in on the way.
         leases: slots whose pixels ``pages`` refer to; the caller closes them after the answer is made.
         pages, data_info, result_bytes: the outcome.
+        answer_bytes: estimate of what the answer takes beside them.
     """
 
     endpoint: Endpoint
@@ -55,6 +56,7 @@ class Work(msgspec.Struct):
     pages: list[Page] = []
     data_info: dict[str, Any] | None = None
     result_bytes: int = 0
+    answer_bytes: int = 0
 
     @property
     def operation_code(self) -> int:
@@ -64,6 +66,12 @@ class Work(msgspec.Struct):
     def cost_ms(self, height: int, width: int) -> float:
         """Estimated one-thread device time of a page."""
         return self.endpoint.pipeline.cost_ms(self.parsed.params, height, width)
+
+    def expect_answer(self, height: int, width: int) -> None:
+        """Count the memory of the answer for an image. Raises Overloaded or BadRequest."""
+        parsed = self.parsed
+        self.answer_bytes = parsed.form.answer_bytes(parsed.params, height, width)
+        self.permit.hold(self.answer_bytes)
 
     def slot_bytes(self, shape: Shape) -> int:
         """Slot for a page or blob and its result."""

@@ -226,12 +226,19 @@ class Form(ABC):
         asked = getattr(request, "visualize", None)
         return config.serving.visualize if asked is None else bool(asked)
 
+    def answer_bytes(self, params: msgspec.Struct, height: int, width: int) -> int:
+        """About how much memory the answer for one image takes beside the image and the device's result.
+
+        It is counted before the image is decoded; an answer that is large is made off the event loop.
+        """
+        return 0
+
     @abstractmethod
     def respond(self, reply: Reply) -> dict[str, Any]:
         """The ``result`` object, made of builtins and NumPy arrays/scalars (orjson writes both).
 
-        Pictures are ``bytes`` of an encoded JPEG; ``server/encode.py`` makes base64 of them.
-        Runs off the event loop.
+        JSON text that a kernel has written goes in as ``orjson.Fragment``. Pictures are ``bytes`` of an
+        encoded JPEG; ``server/encode.py`` makes base64 of them. Runs off the event loop if that takes long.
         """
 
 
