@@ -8,6 +8,8 @@ alternate, so that a disturbed moment hits both.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -28,10 +30,13 @@ from benchmarks.paddlex_steps import (
     paddlex_recognition_input,
 )
 from kernels.boxes import db_boxes, sort_boxes
+from kernels.labels import label_map_json
+from kernels.masks import encode_mask
 from kernels.nms import nms
 from kernels.resize import resize_normalize_chw
 from kernels.text import ctc_argmax, ctc_collapse
 from kernels.warp import crop_line, crop_line_normalize_chw, crop_size
+from pipelines.core.label_maps import nearest
 from tests.reference import boxes as boxes_twin
 from tests.reference import nms as nms_twin
 from tests.reference import text as text_twin
@@ -206,6 +211,35 @@ def object_cases(random) -> Iterator[Case]:
             )  # fmt: skip
 
 
+def pixel_cases(random) -> Iterator[Case]:
+    """Masks against pycocotools, where that is installed: PaddleX uses it, this project does not need it."""
+    rows, columns = nearest(256, 480), nearest(256, 640)
+    for most in (2, 150):
+        labels = random.integers(0, most, (256, 256), dtype=np.uint8)
+
+        def theirs(labels=labels):
+            nested = cv2.resize(labels, (640, 480), interpolation=cv2.INTER_NEAREST).tolist()
+            flat = [label for row in nested for label in row]
+            return [np.frombuffer(json.dumps(flat, separators=(",", ":")).encode(), np.uint8)]
+
+        yield Case(
+            f"label map 256x256 of {most} classes to 640x480 as JSON",
+            lambda labels=labels: [np.frombuffer(label_map_json(labels, rows, columns), np.uint8)],
+            theirs,
+        )
+    if importlib.util.find_spec("pycocotools") is None:
+        return
+    from pycocotools.mask import encode
+
+    whole = (cv2.resize(random.random((20, 30)), (1920, 1080)) > 0.5).astype(np.int32)
+    for name, mask in (("1920x1080", whole), ("120x100", whole[200:300, 300:420])):
+        yield Case(
+            f"mask {name} to run lengths",
+            lambda mask=mask: [np.frombuffer(encode_mask(mask), np.uint8)],
+            lambda mask=mask: [np.frombuffer(encode(np.asarray(mask, "uint8", "F"))["counts"], np.uint8)],
+        )
+
+
 def scattered(random, count):
     """Boxes around a tenth as many places, of three classes."""
     places = random.random((max(1, count // 10), 2)) * 900
@@ -243,7 +277,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     }
 
 
-CASES = (resize_cases, crop_cases, line_cases, box_cases, text_cases, object_cases)
+CASES = (resize_cases, crop_cases, line_cases, box_cases, text_cases, object_cases, pixel_cases)
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def boxes_of(
     """
     if found.ndim != 2 or found.shape[1] not in (6, 7, 8):
         raise EngineError(f"the model gives rows of shape {found.shape}, not [N, 6]")
-    kept = _above(found, rules.threshold)
+    kept = above(found, rules.threshold)
     if rules.v3:
         if rules.layout_nms:
             kept = kept[nms(found[kept, :6], _IOU_SAME, _IOU_OTHER, plus=1.0)]
@@ -110,12 +110,22 @@ def boxes_of(
     rows = found[kept, :6]
     if rules.v3 and rules.layout_unclip_ratio:
         _unclip(rows, rules.layout_unclip_ratio)
+    return within(rows, kept, names, width, height, solid=rules.v3)
+
+
+def within(
+    rows: Rows, kept: Places, names: Sequence[str], width: int, height: int, *, solid: bool
+) -> tuple[Boxes, Places]:
+    """Objects of a picture of ``width`` x ``height``, their boxes cut to it (in place), and their ``kept``.
+
+    With ``solid`` boxes without an area are dropped. Raises EngineError for a class that has no name.
+    """
     # fmax and fmin: like Python's max and min they take the bound for a coordinate that is no number.
     np.fmax(rows[:, 2:4], 0, out=rows[:, 2:4])
     np.fmin(rows[:, 4:6], (width, height), out=rows[:, 4:6], casting="same_kind")
-    if rules.v3:
-        solid = (rows[:, 4] > rows[:, 2]) & (rows[:, 5] > rows[:, 3])
-        rows, kept = rows[solid], kept[solid]
+    if solid:
+        full = (rows[:, 4] > rows[:, 2]) & (rows[:, 5] > rows[:, 3])
+        rows, kept = rows[full], kept[full]
     return Boxes(rows, _named(rows[:, 0], names)), kept
 
 
@@ -126,7 +136,7 @@ def _named(classes: NDArray[np.float32], names: Sequence[str]) -> list[str]:
     return [names[number] for number in numbers.tolist()]
 
 
-def _above(found: Rows, threshold: Threshold | None) -> Places:
+def above(found: Rows, threshold: Threshold | None) -> Places:
     """Places of rows that are above their threshold; with a map they come class by class."""
     if not isinstance(threshold, Mapping):
         return np.flatnonzero((found[:, 1] > np.float32(threshold or 0.0)) & (found[:, 0] > -1))

@@ -92,11 +92,11 @@ class Description:
         mean, std = operation.get("mean"), operation.get("std")
         return self.constants(factor, mean or IMAGENET_MEAN, std or IMAGENET_STD)
 
-    def constants(self, factor: float, means: Any, stds: Any) -> Normalization:
-        """``(x * factor - mean) / std`` in the two numbers of 3.x. Raises ConfigError."""
-        mean, std = self.triple(means, "NormalizeImage.mean"), self.triple(stds, "NormalizeImage.std")
+    def constants(self, factor: float, means: Any, stds: Any, what: str = "NormalizeImage") -> Normalization:
+        """``(x * factor - mean) / std`` in the two numbers of 3.x. Raises ConfigError about ``what``."""
+        mean, std = self.triple(means, f"{what}.mean"), self.triple(stds, f"{what}.std")
         if 0.0 in std:
-            raise self.error("NormalizeImage.std must not be 0")
+            raise self.error(f"{what}.std must not be 0")
         scale = [factor / value for value in std]
         shift = [-m / s for m, s in zip(mean, std, strict=True)]
         return Normalization((scale[0], scale[1], scale[2]), (shift[0], shift[1], shift[2]))
