@@ -12,7 +12,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import PipelineSpec, load
-from server.choose import EngineWish, choose_engine, parse_hpi_config, reads_onnx
+from server.choose import EngineWish, choose_engine, fitting, parse_hpi_config, reads_onnx
 from server.config import Config, DeviceConfig, Limits
 from server.cores import Machine, cpu_devices, default_workers, gpu_devices
 
@@ -56,7 +56,7 @@ def build_config(
         title=spec.title,
         generation=spec.generation,
         options=spec.options,
-        models=models,
+        models={role: fitting(model, engines[role]) for role, model in models.items()},
         engines=engines,
         serving=spec.serving,
         padding=args.padding,

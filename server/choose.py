@@ -103,6 +103,22 @@ def reads_onnx(asked: EngineWish, choice: ModelChoice) -> bool:
     return "pir" not in load_engine(name).formats
 
 
+def fitting(model: ModelFiles, name: str) -> ModelFiles:
+    """The model with the files that engine ``name`` is to run: without those to avoid, if others are left."""
+    usable = set(load_engine(name).formats) & model.files.keys()
+    avoided = usable & set(model.avoid.get(name, ()))
+    if avoided == usable:
+        return model
+    files = {kind: path for kind, path in model.files.items() if kind not in avoided}
+    return msgspec.structs.replace(model, files=files)
+
+
+def _at_its_best(name: str, model: ModelFiles) -> bool:
+    """Whether engine ``name`` can run a file of ``model`` that it need not avoid."""
+    usable = set(load_engine(name).formats) & model.files.keys()
+    return not usable <= set(model.avoid.get(name, ()))
+
+
 def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> str:
     """Name of the engine for ``model``.
 
@@ -114,8 +130,9 @@ def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> 
         if (reason := _objection(wished, model)) is not None:
             raise ConfigError(f"{model.name} cannot run on engine {wished}: {reason}")
         return wished
+    names = sorted(set(AUTOMATIC) & set(engine_names()), key=AUTOMATIC.index)
     reasons = []
-    for name in (name for name in AUTOMATIC if name in engine_names()):
+    for name in sorted(names, key=lambda name: not _at_its_best(name, model)):
         if (reason := _objection(name, model)) is None:
             return name
         reasons.append(f"{name}: {reason}")

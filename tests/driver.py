@@ -8,6 +8,7 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.yaml_config import from_name
 from pipelines.engines.base import EngineOptions
+from server.choose import fitting
 
 
 def config_of(
@@ -31,7 +32,7 @@ def config_of(
         title=spec.title,
         generation=spec.generation,
         options=spec.options | (options or {}),
-        models=files,
+        models={role: fitting(model, engine) for role, model in files.items()},
         engines=dict.fromkeys(files, engine),
         serving=spec.serving,
         padding=padding,

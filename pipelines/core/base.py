@@ -37,6 +37,7 @@ class ModelFiles(msgspec.Struct, frozen=True):
             and ``params`` (weights of ``pdmodel`` and ``pir``).
         sha256: file name to hex digest of what was loaded, for the plan.
         source: where it came from, in words, for the plan.
+        avoid: engine to formats that it should not run while the model has another one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelFiles(msgspec.Struct, frozen=True):
     files: dict[str, str]
     sha256: dict[str, str] = {}
     source: str = ""
+    avoid: dict[str, tuple[str, ...]] = {}
 
 
 class ServingOptions(msgspec.Struct, frozen=True):

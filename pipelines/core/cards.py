@@ -89,6 +89,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         inference: content of ``inference.yml`` of a model out of wheels.
         characters: where ``PostProcess.character_dict`` is taken from, or None.
         starter: it shows that a pipeline works and is not meant for production (docs/models.md).
+        avoid: engine to formats that it fails on or runs wrongly; holds for every model of this name.
     """
 
     task: str
@@ -98,6 +99,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inference: dict[str, Any] = {}
     characters: Characters | None = None
     starter: bool = False
+    avoid: dict[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
         """Exactly one place, and a description from it. Raises ValueError."""

@@ -89,6 +89,11 @@ class ModelStore:
         With both, the folder must hold a model of that name. ``onnx`` asks for the package in ONNX of an
         official model that has one, in place of that in Paddle format. Raises ConfigError.
         """
+        model = self._resolve(name, directory, onnx)
+        card = load_card(model.name)
+        return msgspec.structs.replace(model, avoid=card[0].avoid) if card else model
+
+    def _resolve(self, name: str | None, directory: str | None, onnx: bool) -> ModelFiles:
         if directory is not None:
             return self._from_folder(Path(directory), name)
         if name is None:

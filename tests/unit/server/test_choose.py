@@ -6,7 +6,14 @@ from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import ModelChoice
-from server.choose import EngineWish, choose_engine, engine_name, parse_hpi_config, reads_onnx
+from server.choose import (
+    EngineWish,
+    choose_engine,
+    engine_name,
+    fitting,
+    parse_hpi_config,
+    reads_onnx,
+)
 
 ONNX = ModelFiles("m", "/m", {"onnx": "/m/inference.onnx"})
 PADDLE = ModelFiles("m", "/m", {"pdmodel": "/m/inference.pdmodel", "params": "/m/inference.pdiparams"})
@@ -148,3 +155,23 @@ def test_hpi_config_is_a_python_dictionary():
 def test_hpi_config_with_an_unknown_key():
     with pytest.raises(ConfigError, match=r"unknown key hpi_config\.backnd"):
         choose_engine(ONNX, EngineWish(use_hpip=True, hpi_config={"backnd": "openvino"}), ANY)
+
+
+#: As the table structure model: each of two engines has a format that is not for it.
+PICKY = ModelFiles("m", "/m", BOTH.files, avoid={"paddle": ("pdmodel",), "openvino": ("onnx",)})
+
+
+def test_an_engine_that_needs_a_format_to_avoid_comes_last(without):
+    assert choose_engine(PICKY, EngineWish(), ANY) == "onnxruntime"
+    without("onnxruntime")
+    assert choose_engine(PICKY, EngineWish(), ANY) == "openvino"
+    without("onnxruntime", "openvino")
+    assert choose_engine(PICKY, EngineWish(), ANY) == "paddle"
+
+
+def test_an_engine_gets_only_the_files_that_suit_it():
+    assert set(fitting(PICKY, "openvino").files) == {"pdmodel", "params"}
+    assert set(fitting(PICKY, "onnxruntime").files) == {"onnx", "pdmodel", "params"}
+    # Asked for by name it runs what there is, as in PaddleX.
+    assert choose_engine(PICKY, EngineWish("paddle"), ANY) == "paddle"
+    assert fitting(PICKY, "paddle").files == PICKY.files
