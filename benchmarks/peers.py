@@ -32,6 +32,7 @@ REQUIREMENTS = ("paddlex[cv,ocr,serving]==3.7.2", "paddlepaddle==3.2.2", "onnxru
 HEADLESS = "opencv-contrib-python-headless==4.10.0.84"
 
 DETECTION, RECOGNITION = "PP-OCRv4_mobile_det", "PP-OCRv4_mobile_rec"
+LAYOUT, STRUCTURE = "layout_picodet_cdla", "SLANet_plus"
 
 
 class Server(NamedTuple):
@@ -119,6 +120,39 @@ def ocr_document(**changes: Any) -> dict[str, Any]:
         "use_textline_orientation": False,
         "SubModules": {"TextDetection": detection, "TextRecognition": recognition},
         **changes,
+    }
+
+
+def table_document(**changes: Any) -> dict[str, Any]:
+    """PaddleX's table_recognition.yaml with models from the store, without page preprocessing.
+
+    The layout model runs on ONNX Runtime: the store has it as ONNX only. ``changes`` are keys of the
+    table structure model's entry; ``ocr``: see :func:`ocr_document`, ``top``: keys of the document.
+    """
+    reading = ocr_document(
+        **{"limit_side_len": 960, "limit_type": "max", "batch_size": 1}, **changes.pop("ocr", {})
+    )
+    layout = {
+        "module_name": "layout_detection",
+        "model_name": "PicoDet_layout_1x",
+        "model_dir": resolve(LAYOUT, stream=sys.stderr).directory,
+        "engine": "onnxruntime",
+    }
+    top = changes.pop("top", {})
+    structure = {
+        "module_name": "table_structure_recognition",
+        "model_name": STRUCTURE,
+        "model_dir": resolve(STRUCTURE, stream=sys.stderr).directory,
+        **changes,
+    }
+    return {
+        "pipeline_name": "table_recognition",
+        "use_doc_preprocessor": False,
+        "use_layout_detection": True,
+        "use_ocr_model": True,
+        "SubModules": {"LayoutDetection": layout, "TableStructureRecognition": structure},
+        "SubPipelines": {"GeneralOCR": reading},
+        **top,
     }
 
 

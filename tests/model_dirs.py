@@ -43,6 +43,33 @@ PAGE = {
     "PostProcess": {"Topk": {"topk": 1, "label_list": ["0", "90", "180", "270"]}},
 }
 
+TABLE = {
+    "PreProcess": {
+        "transform_ops": [
+            {"DecodeImage": {"img_mode": "BGR", "channel_first": False}},
+            {"TableLabelEncode": {"merge_no_span_structure": True}},
+            {"TableBoxEncode": None},
+            {"ResizeTableImage": {"max_len": 96}},
+            {"NormalizeImage": {"scale": "1./255.", "mean": [0.5, 0.25, 0.0], "std": [0.5, 1.0, 0.25]}},
+            {"PaddingTableImage": {"size": [96, 96]}},
+            {"ToCHWImage": None},
+        ]
+    },
+    "PostProcess": {
+        "name": "TableLabelDecode",
+        "character_dict": ["<tr>", "</tr>", "<td>", "<td", ">", "</td>", ' colspan="2"'],
+    },
+}
+LAYOUT = {
+    "Preprocess": [
+        {"type": "Resize", "target_size": [96, 64], "keep_ratio": False, "interp": 2},
+        {"type": "NormalizeImage", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+        {"type": "Permute"},
+    ],
+    "draw_threshold": 0.5,
+    "label_list": ["text", "table"],
+}
+
 
 def model(folder, description, name="PP-OCRv4_mobile_any"):
     """A model folder with this ``inference.yml`` in it."""

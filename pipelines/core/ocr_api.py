@@ -144,8 +144,17 @@ class Settings:
         if no_lines or request.return_word_box:
             raise PipelineError(INVALID_SETTINGS)
 
-    def detection_params(self) -> DetectionParams:
-        """What the device gets: 0 and "" count as not given. Raises PipelineError on a wrong limit type."""
+    def params(self) -> OcrParams:
+        """What the device gets. Raises PipelineError on a wrong limit type."""
+        return OcrParams(
+            detection=self._detection_params(),
+            doc_orientation=self.page.turns,
+            textline_orientation=self.textline_orientation,
+            score_thresh=self.score_thresh,
+        )
+
+    def _detection_params(self) -> DetectionParams:
+        """0 and "" count as not given."""
         own, asked = self._own, self.detection
         limit_type = asked["limit_type"] or own.limit_type
         if limit_type and limit_type not in LIMIT_TYPES:
@@ -180,13 +189,7 @@ class OcrForm(Form):
 
     def params(self, request: OcrRequest, config: PipelineConfig) -> OcrParams:
         """Raises PipelineError for a sub-model that is not loaded."""
-        settings = Settings(request, config)
-        return OcrParams(
-            detection=settings.detection_params(),
-            doc_orientation=settings.page.turns,
-            textline_orientation=settings.textline_orientation,
-            score_thresh=settings.score_thresh,
-        )
+        return Settings(request, config).params()
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{ocrResults, dataInfo}``."""
@@ -275,8 +278,12 @@ class OcrForm2024(Form):
         texts = [{"poly": quad.tolist(), "text": text, "score": score} for quad, text, score in lines]
         result: dict[str, Any] = {"texts": texts}
         if page.pixels is not None:
-            sure = [index for index, score in enumerate(found.scores) if score >= 0.5]
-            quads = found.quads[[found.kept[index] for index in sure]]
-            drawn = ocr_picture(page.pixels, quads, [found.texts[index] for index in sure], Pen(reply.font))
+            drawn = ocr_picture(page.pixels, *sure_lines(found), Pen(reply.font))
             result["image"] = jpeg(drawn, quality=75)
         return result
+
+
+def sure_lines(found: OcrPage) -> tuple[np.ndarray, list[str]]:
+    """Boxes and texts that the 2024 generation draws: those with a score of 0.5 and more."""
+    sure = [index for index, score in enumerate(found.scores) if score >= 0.5]
+    return found.quads[[found.kept[index] for index in sure]], [found.texts[index] for index in sure]

@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from .errors import ConfigError
 from .ocr_api import LIMIT_TYPES, MAX_UNCLIP_RATIO, OcrOptions
+from .page_settings import PageOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
 
 def v3_options(top: Section) -> OcrOptions:
     """Defaults of absent keys are those in PaddleX's code, not those of its YAML."""
-    modules, pipelines = top.section("SubModules"), top.section("SubPipelines")
-    detection, recognition = modules.section("TextDetection"), modules.section("TextRecognition")
-    pages = pipelines.section("DocPreprocessor")
-    use_pages = top.take("use_doc_preprocessor", bool, True)
-    if top.take("text_type", str, "general") != "general":
-        raise ConfigError("text_type must be general")
-    if recognition.take("return_word_box", bool, False):
-        raise ConfigError("SubModules.TextRecognition.return_word_box is not supported")
-    options = OcrOptions(
-        use_doc_preprocessor=use_pages,
+    pipelines = top.section("SubPipelines")
+    pages = page_options(top, pipelines)
+    pipelines.finish()
+    options = reading_options(top, pages)
+    check_pages(options)
+    return options
+
+
+def page_options(top: Section, pipelines: Section) -> PageOptions:
+    """``use_doc_preprocessor`` and the sub-pipeline that it switches. Raises ConfigError."""
+    pages = pipelines.section("DocPreprocessor").skip("pipeline_name", "batch_size", *ENGINE_KEYS)
+    used = top.take("use_doc_preprocessor", bool, True)
+    options = PageOptions(
+        use_doc_preprocessor=used,
         use_doc_orientation_classify=pages.take("use_doc_orientation_classify", bool, True),
-        use_doc_unwarping=pages.take("use_doc_unwarping", bool, True) and use_pages,
+        use_doc_unwarping=pages.take("use_doc_unwarping", bool, True) and used,
+    )
+    models = pages.section("SubModules")
+    for name in ("DocOrientationClassify", "DocUnwarping"):
+        models.section(name).skip(*MODULE_KEYS, "batch_size").finish()
+    models.finish()
+    pages.finish()
+    return options
+
+
+def check_pages(options: PageOptions) -> None:
+    """Raises ConfigError for what is not available."""
+    if options.use_doc_unwarping:
+        raise ConfigError(
+            "SubPipelines.DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False"
+        )
+
+
+def reading_options(top: Section, pages: PageOptions) -> OcrOptions:
+    """Everything else of an OCR pipeline, also where it is part of another one. Raises ConfigError."""
+    modules = top.section("SubModules")
+    detection, recognition = modules.section("TextDetection"), modules.section("TextRecognition")
+    if top.take("text_type", str, "general") != "general":
+        raise ConfigError(f"{top.name('text_type')} must be general")
+    if recognition.take("return_word_box", bool, False):
+        raise ConfigError(f"{recognition.name('return_word_box')} is not supported")
+    options = OcrOptions(
+        **msgspec.structs.asdict(pages),
         use_textline_orientation=top.take("use_textline_orientation", bool, True),
         limit_side_len=detection.take("limit_side_len", int, 960),
         limit_type=detection.take("limit_type", str, "max"),
@@ -31,22 +65,12 @@ def v3_options(top: Section) -> OcrOptions:
         rec_batch_size=recognition.take("batch_size", int, 1),
         rec_score_thresh=recognition.take("score_thresh", float, 0.0),
     )
-    _finish_v3(top, modules, pipelines, pages)
-    for section in (detection, recognition):
+    # What is left must be known and is of no consequence: batch sizes that change no result.
+    for section in (detection, recognition, modules.section("TextLineOrientation")):
         section.skip(*MODULE_KEYS, "batch_size").finish()
-    return _checked(options)
-
-
-def _finish_v3(top: Section, modules: Section, pipelines: Section, pages: Section) -> None:
-    """What is left must be known and is of no consequence: batch sizes that change no result."""
-    orientation = modules.section("TextLineOrientation").skip(*MODULE_KEYS, "batch_size")
-    models = pages.section("SubModules")
-    for name in ("DocOrientationClassify", "DocUnwarping"):
-        models.section(name).skip(*MODULE_KEYS, "batch_size").finish()
-    pages.skip("pipeline_name", "batch_size", *ENGINE_KEYS)
-    top.skip("batch_size")
-    for section in (orientation, models, pages, modules, pipelines, top):
-        section.finish()
+    modules.finish()
+    top.skip("batch_size").finish()
+    return _checked(options, modules)
 
 
 def beta_options(own: Section) -> OcrOptions:
@@ -61,15 +85,12 @@ def beta_options(own: Section) -> OcrOptions:
     )
 
 
-def _checked(options: OcrOptions) -> OcrOptions:
-    if options.use_doc_unwarping:
-        raise ConfigError(
-            "SubPipelines.DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False"
-        )
+def _checked(options: OcrOptions, modules: Section) -> OcrOptions:
+    detection = modules.name("TextDetection")
     if options.limit_type not in LIMIT_TYPES:
-        raise ConfigError(f"SubModules.TextDetection.limit_type must be one of {', '.join(LIMIT_TYPES)}")
+        raise ConfigError(f"{detection}.limit_type must be one of {', '.join(LIMIT_TYPES)}")
     if not 0.0 <= options.unclip_ratio <= MAX_UNCLIP_RATIO:
-        raise ConfigError(f"SubModules.TextDetection.unclip_ratio must be 0 to {MAX_UNCLIP_RATIO}")
+        raise ConfigError(f"{detection}.unclip_ratio must be 0 to {MAX_UNCLIP_RATIO}")
     if options.rec_batch_size < 1 or options.max_side_limit < 32:
-        raise ConfigError("SubModules: batch_size must be positive and max_side_limit at least 32")
+        raise ConfigError(f"{modules.name('')}: batch_size must be positive and max_side_limit at least 32")
     return options

@@ -21,7 +21,7 @@ from pipelines.stages.text_recognition import MAX_WIDTH_ALONE, MS_PER_COLUMN, Te
 
 from .base import Call, PipelineConfig, Stage, StageFactory
 from .detection_size import input_size
-from .errors import BadRequest
+from .errors import BadRequest, EngineError
 from .lines import MAX_SIDE, Line, cut_lines, flipped, rotated
 from .ocr_api import OcrPage, OcrParams
 
@@ -83,6 +83,8 @@ class Reader:
             angles = [found for answer in answers for found in answer]
             lines = flipped(lines, angles)
         texts = (yield from self._texts(lines, params.alone)) if lines else []
+        if params.expect and params.expect not in [text.text for text in texts]:
+            raise EngineError(f"the canary page says {params.expect!r}, the models read {texts!r}")
         kept = [index for index, text in enumerate(texts) if text.score >= params.score_thresh]
         return OcrPage(
             angle,
@@ -105,6 +107,14 @@ class Reader:
         answers = yield calls
         read = dict(zip(order, [text for answer in answers for text in answer], strict=True))
         return [read[index] for index in range(len(lines))]
+
+
+def official(config: PipelineConfig) -> bool:
+    """Whether the models that read are PaddleX's own, so that a canary may expect a text."""
+    return all(
+        config.engines[role] != "fake" and config.models[role].name.startswith("PP-OCR")
+        for role in ("text_detection", "text_recognition")
+    )
 
 
 def side_by_side(parts: Sequence[Part[T]]) -> Part[list[T]]:

