@@ -50,7 +50,14 @@ async def _run_image(ground: Ground, work: Work, header: Header) -> None:
     work.permit.cost(cost)
     lease = ground.dispatcher.take(work.slot_bytes(shape))
     work.leases.append(lease)
-    shape = await ground.dispatcher.in_thread([lease], _decode_image, ground, work, lease, header)
+    if (
+        header.kind == "jpeg"
+        and shape.height * shape.width <= ground.inline_pixels
+        and not header.progressive
+    ):
+        shape = _decode_image(ground, work, lease, header)
+    else:
+        shape = await ground.dispatcher.in_thread([lease], _decode_image, ground, work, lease, header)
     work.permit.free(working_bytes(header))
     work.drop_data()
     answer = hand_over(ground, work, lease, shape, cost)
@@ -58,7 +65,7 @@ async def _run_image(ground: Ground, work: Work, header: Header) -> None:
 
 
 def _decode_image(ground: Ground, work: Work, lease: Lease, header: Header) -> Shape:
-    """Thread: identify the input, then decode it into the slot."""
+    """Any thread: identify the input, then decode it into the slot."""
     started = time.perf_counter()
     work.permit.check_deadline()
     identify(ground, lease, fingerprint(work.data))

@@ -23,13 +23,18 @@ from server.wire import Shape
 
 
 class Ground(NamedTuple):
-    """What all requests of a worker share. ``renders`` bounds the render children that run together."""
+    """What all requests of a worker share.
+
+    ``renders`` bounds the render children that run together; JPEGs of at most ``inline_pixels`` are decoded
+    on the event loop.
+    """
 
     segment: Segment
     dispatcher: Dispatcher
     metrics: Metrics
     limits: Limits
     renders: asyncio.Semaphore
+    inline_pixels: int = 0
 
 
 class Work(msgspec.Struct):

@@ -42,6 +42,9 @@ _BACKLOG = 1024
 #: Received bytes that wait for the handler before reading pauses; below it each stop costs a round of
 #: system calls, above it one slow handler holds more memory.
 _BUFFER_BYTES = 1 << 20
+#: With so few cores for a worker, devices included, a JPEG of up to so many pixels (VGA: 0.9 ms) is decoded
+#: on the event loop: a thread would not work beside anything, and going there costs 0.15 ms of CPU.
+_CROWDED_CORES, _INLINE_PIXELS = 2, 640 * 480
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
@@ -119,7 +122,9 @@ class Worker:
             monotonic_ns,
             self._dispatcher.scale,
         )
-        ground = Ground(segment, self._dispatcher, metrics, config.limits, asyncio.Semaphore(_threads()))
+        renders = asyncio.Semaphore(_threads())
+        inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0
+        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline)
         self._routes = Routes(config, ground, self._admission, table, Font(config.cache_dir))
         self._stop = asyncio.Event()
 
@@ -203,6 +208,11 @@ def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
 def _threads() -> int:
     """Threads for decoding and drawing, and render children at once: with one, a large file holds up all."""
     return max(2, min(8, len(os.sched_getaffinity(0))))
+
+
+def _is_crowded(workers: int) -> bool:
+    """Whether there are so few cores for each worker that its loop alone can use its part of them."""
+    return len(os.sched_getaffinity(0)) <= _CROWDED_CORES * workers
 
 
 def _keep_heap() -> None:

@@ -88,8 +88,8 @@ def answer(request, content):
 class Site:
     """A worker's HTTP side on a port of this process, in a thread with a loop of its own."""
 
-    def __init__(self, memory, **limits):
-        self.memory = memory
+    def __init__(self, memory, inline_pixels=0, **limits):
+        self.memory, self._inline_pixels = memory, inline_pixels
         pipeline = PipelineConfig("toy", "toy", "v3", {}, {}, {}, ServingOptions(visualize=False))
         self.config = Config((pipeline,), (DeviceConfig(),), limits=Limits(**limits))
         self.table = Table(["/toy", "/csv"])
@@ -124,7 +124,8 @@ class Site:
             )
             dispatcher.start(self._loop)
             admission = Admission(limits, dispatcher.queued_ms, 1, monotonic_ns)
-            ground = Ground(memory.segment, dispatcher, self.metrics, limits, asyncio.Semaphore(2))
+            renders = asyncio.Semaphore(2)
+            ground = Ground(memory.segment, dispatcher, self.metrics, limits, renders, self._inline_pixels)
             self.routes = Routes(self.config, ground, admission, self.table, lambda: "no font")
             sanic.Sanic.test_mode = True
             app = make_app(self.config, self.routes)
@@ -196,6 +197,33 @@ def test_pictures_are_made_off_the_loop_from_the_pixels_in_the_slot(site):
     _, _, found = site.post(content=PNG, visualize=True)
     assert found["result"]["thread"].startswith("decode")
     assert base64.b64decode(found["result"]["picture"]) == PICTURE.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("inline_pixels", "options", "on_the_loop"),
+    [
+        pytest.param(24, [], True, id="small"),
+        pytest.param(23, [], False, id="larger"),
+        pytest.param(24, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], False, id="progressive"),
+    ],
+)
+def test_small_jpegs_are_decoded_on_the_loop_where_that_is_allowed(
+    memory, monkeypatch, inline_pixels, options, on_the_loop
+):
+    from server import items
+
+    threads, decode = [], items.decode_into
+
+    def watched(*arguments):
+        threads.append(threading.current_thread().name)
+        return decode(*arguments)
+
+    monkeypatch.setattr(items, "decode_into", watched)
+    jpeg = cv2.imencode(".jpg", PICTURE, options)[1].tobytes()
+    with StandIn(memory, answer), Site(memory, inline_pixels) as site:
+        assert site.post(content=jpeg)[2]["result"]["size"] == [6, 4]
+        assert site.post(content=jpeg[: jpeg.index(b"\xff\xda") + 12])[0] == 422
+    assert [not name.startswith("decode") for name in threads] == [on_the_loop] * 2
 
 
 def test_a_log_id_is_echoed_where_the_operation_says_so(site):
