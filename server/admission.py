@@ -53,20 +53,23 @@ class Admission:
             f"<Admission: {self.inside} inside, {held} MiB held, {self.unpublished_ms:.0f} ms to hand over>"
         )
 
-    def admit(self, timeout_ms: int | None = None) -> Permit:
+    def admit(self, timeout_ms: int | None = None, patience: int = 1, *, errand: bool = False) -> Permit:
         """Let a request in, before its body is read.
 
         Args:
             timeout_ms: how long the client will wait; it can only lower the server's own limit.
+            patience: how many times the server's own limit this operation may take.
+            errand: the devices' queue is no matter until the request asks for something of them.
 
         Raises:
             NotReady: no device can run anything.
             Overloaded: more device time is waiting than ``limits.max_queue_ms``, or than the client
                 will wait.
         """
-        allowed = self._limits.request_timeout_ms
+        allowed = self._limits.request_timeout_ms * patience
         timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
-        self.check_queue(timeout)
+        if not errand:
+            self.check_queue(timeout)
         return Permit(self, self._clock_ns() + timeout * _MS)
 
     def check_queue(self, left_ms: float) -> None:

@@ -85,6 +85,7 @@ class Endpoint:
         path, operation, pipeline, config: the route, what it does, whose it is and how that is set up.
         pipeline_index, operation_index: places in ``Config.pipelines`` and ``Pipeline.operations``.
         default_form: index of the form of a body that no field decides.
+        desk: what the pipeline keeps here for its errands.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class Endpoint:
         config: PipelineConfig,
         indexes: tuple[int, int],
         generation: Generation,
+        desk: Any = None,
     ) -> None:
         self.pipeline = pipeline
+        self.desk = desk
         self.operation = operation = pipeline.operations[indexes[1]]
         self.path = operation.path
         self.config = config
@@ -191,8 +194,9 @@ def endpoints(config: Config) -> dict[str, Endpoint]:
     found: dict[str, Endpoint] = {}
     for place, pipeline in enumerate(config.pipelines):
         loaded = load_pipeline(pipeline.name)
+        desk = loaded.desk(pipeline)
         for index, operation in enumerate(loaded.operations):
-            endpoint = Endpoint(loaded, pipeline, (place, index), config.api_generation)
+            endpoint = Endpoint(loaded, pipeline, (place, index), config.api_generation, desk)
             other = found.get(operation.path)
             if other is None or (other.operation.gives_way and not operation.gives_way):
                 found[operation.path] = endpoint

@@ -9,12 +9,14 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from pipelines.core.base import Generation, Reply
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
 from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
+from server.errands import run_errand
 from server.files import FileKind, file_bytes, file_kind, forget_file
 from server.items import run_items
 from server.work import Ground, Work
@@ -70,6 +72,9 @@ class Exchange:
         permit.hold(len(work.data))
         del body
         self.timings["decode"] = 1000 * (time.perf_counter() - started)
+        if self.endpoint.operation.input == "none":
+            result = await run_errand(ground, work)
+            return await dispatcher.in_thread([], self._written, work, result)
         try:
             await run_items(ground, work)
             if work.visualize or work.result_bytes + work.answer_bytes > INLINE_BYTES:
@@ -106,11 +111,15 @@ class Exchange:
         started = time.perf_counter()
         parsed, config = work.parsed, work.endpoint.config
         reply = Reply(parsed.request, parsed.params, config, work.pages, work.visualize, work.data_info, font)
-        result = parsed.form.respond(reply)
-        echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
-        answer = encode.success(parsed.form.generation, self.log_id if echoes else self.own_id, result)
+        answer = self._written(work, parsed.form.respond(reply))
         self.timings["encode"] = 1000 * (time.perf_counter() - started)
         return answer
+
+    def _written(self, work: Work, result: dict[str, Any]) -> bytes:
+        """The result object as JSON. Any thread."""
+        echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
+        log_id = self.log_id if echoes else self.own_id
+        return encode.success(work.parsed.form.generation, log_id, result)
 
     def finish(self, ground: Ground, fault: ServeError | None) -> None:
         """Count and log a request that has its answer, or whose client has gone.

@@ -25,6 +25,7 @@ def plan(config: Config, url: str) -> str:
         facts = f"API {config.api_generation} first, padding {pipeline.padding}"
         rows.append(("pipeline", f"{pipeline.title} ({facts})"))
         rows += [("models", line) for line in _models(pipeline)]
+        rows += [("services", line) for line in load_pipeline(pipeline.name).notes(pipeline)]
     rows += [("devices", line) for line in _devices(config.devices, config.precision)]
     rows.append(("workers", str(config.workers)))
     rows += [("limits", line) for line in _limits(config)]

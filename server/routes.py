@@ -93,7 +93,7 @@ class Routes:
     async def _operation(self, endpoint: Endpoint, request: Request) -> HTTPResponse:
         exchange, fault = Exchange(endpoint), None
         try:
-            with self._admission.admit(timeout_of(request.headers.get("x-request-timeout-ms"))) as permit:
+            with self._admit(endpoint, request) as permit:
                 # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
                 answer = await exchange.run(
                     self._ground, permit, await self._receive(exchange, request, permit), self._font
@@ -115,6 +115,10 @@ class Routes:
         finally:
             exchange.finish(self._ground, fault)
         return await self._refuse(exchange, request, fault)
+
+    def _admit(self, endpoint: Endpoint, request: Request) -> Permit:
+        asked, operation = timeout_of(request.headers.get("x-request-timeout-ms")), endpoint.operation
+        return self._admission.admit(asked, operation.patience, errand=operation.input == "none")
 
     async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes:
         """The body, counted while it streams in. Raises TooLarge, RequestTimeout, Overloaded."""

@@ -196,7 +196,7 @@ def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
             "REQUEST_MAX_SIZE": limits.max_body_bytes,
             "REQUEST_TIMEOUT": limits.body_timeout_ms / 1000,
             # Deadlines are ours: Sanic's own clock must never end a request that we still answer.
-            "RESPONSE_TIMEOUT": 10 * (limits.request_timeout_ms + limits.body_timeout_ms) / 1000,
+            "RESPONSE_TIMEOUT": 100 * (limits.request_timeout_ms + limits.body_timeout_ms) / 1000,
         }
     )
     # Sanic leaves an empty Alt-Svc header in every answer unless it knows that only HTTP/1 is served.

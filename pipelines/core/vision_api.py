@@ -1,0 +1,81 @@
+"""``POST /chatocr-vision`` of 2024: request, answer (API reference, 10.13)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, cast
+
+import msgspec
+
+from .base import Form, Generation, Page, PipelineConfig, Reply, Source
+from .detection_size import DetectionParams
+from .draw import Pen, jpeg, ocr_picture
+from .draw_boxes import RECIPE_2024
+from .errors import BadRequest
+from .lines import rotated
+from .ocr_api import InferenceParams, OcrParams
+from .page_blocks import texts_by_label
+from .visual_api import VisualOptions, VisualPage, VisualParams, layout_picture
+
+
+class VisionRequest(msgspec.Struct, rename="camel"):
+    """Body of the 2024 generation."""
+
+    file: str
+    file_type: Literal[0, 1] | None = None
+    use_img_orientation_cls: bool = True
+    use_img_unwrapping: bool = True
+    use_seal_text_det: bool = True
+    inference_params: InferenceParams | None = None
+
+
+class VisionForm(Form):
+    """2024: a document in, ``visionResults`` with pictures and ``visionInfo`` out."""
+
+    generation: ClassVar[Generation] = "2024"
+    request = VisionRequest
+    params_type = VisualParams
+    marks: ClassVar[frozenset[str]] = frozenset(
+        field.encode_name for field in msgspec.structs.fields(VisionRequest)
+    )
+
+    def source(self, request: VisionRequest) -> Source:
+        """``file`` with the client's ``fileType``."""
+        return Source("file", request.file, request.file_type)
+
+    def params(self, request: VisionRequest, config: PipelineConfig) -> VisualParams:
+        """Models that are not loaded are left out without a word, as in PaddleX. Raises BadRequest."""
+        if request.inference_params is not None and request.inference_params.max_long_side is not None:
+            raise BadRequest("`max_long_side` is currently not supported.")
+        turns = request.use_img_orientation_cls and "doc_orientation" in config.models
+        ocr = OcrParams(detection=DetectionParams(limit_type="max"), alone=True, doc_orientation=turns)
+        return VisualParams(ocr, msgspec.structs.replace(VisualOptions.of(config).rules, v3=False))
+
+    def visualize(self, request: VisionRequest, config: PipelineConfig) -> bool:
+        """That generation has no switch."""
+        return True
+
+    def respond(self, reply: Reply) -> dict[str, Any]:
+        """``{visionResults, visionInfo}``, of all pages."""
+        pen, results, texts = Pen(reply.font), [], []
+        for page in reply.pages:
+            found = cast("VisualPage", page.result)
+            texts.append(texts_by_label(found.blocks))
+            results.append(_vision_result(found, page, pen))
+        info = {"ocr_text": texts, "table_html": [], "table_text": [""] * len(texts)}
+        return {"visionResults": results, "visionInfo": info}
+
+
+def _vision_result(found: VisualPage, page: Page, pen: Pen) -> dict[str, Any]:
+    quads = found.ocr.quads[found.ocr.kept]
+    lines = zip(quads, found.ocr.texts, found.ocr.scores, strict=True)
+    result: dict[str, Any] = {
+        "texts": [{"poly": quad.tolist(), "text": text, "score": score} for quad, text, score in lines],
+        "tables": [],
+    }
+    if page.pixels is not None:
+        turned = rotated(page.pixels, found.ocr.angle)
+        layout = layout_picture(turned, found.layout, pen, RECIPE_2024)
+        result["inputImage"] = jpeg(page.pixels, quality=75)
+        result["ocrImage"] = jpeg(ocr_picture(turned, quads, found.ocr.texts, pen), quality=75)
+        result["layoutImage"] = jpeg(layout, quality=75)
+    return result

@@ -1,0 +1,64 @@
+"""``PP-ChatOCRv3-doc`` as YAML files of both generations write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .box_yaml import module_rules
+from .chat_settings import beta_chat_options, v3_chat_options
+from .errors import ConfigError
+from .ocr_yaml import v3_options
+from .visual_api import VisualOptions
+from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
+
+_NOT_YET = ("use_seal_recognition", "use_table_recognition", "use_formula_recognition")
+#: The OCR pipeline inside gets pages that are prepared already.
+_NO_PAGES: dict[str, Any] = {"use_doc_preprocessor": False, "use_textline_orientation": False}
+#: Of the 2024 generation; the last four have no effect here.
+_BETA_MODELS = (
+    "layout_model", "text_det_model", "text_rec_model", "doc_image_ori_cls_model",
+    "doc_image_unwarp_model", "table_model", "seal_text_det_model", "unwarp_model",
+)  # fmt: skip
+
+
+def v3_visual_options(own: Section) -> VisualOptions:
+    """Settings of a 3.x YAML. Raises ConfigError."""
+    own.skip("use_layout_parser", "use_mllm_predict")
+    modules, pipelines = own.section("SubModules").skip("Embedding"), own.section("SubPipelines")
+    chat = v3_chat_options(modules)
+    parser = pipelines.section("LayoutParser").skip("pipeline_name", "use_general_ocr", *ENGINE_KEYS)
+    use_pages = parser.take("use_doc_preprocessor", bool, True)
+    for key in _NOT_YET:
+        if parser.take(key, bool, False):
+            raise ConfigError(
+                f"SubPipelines.LayoutParser.{key}: no such model is served yet, set it to False"
+            )
+    parts, inner = parser.section("SubModules"), parser.section("SubPipelines")
+    layout = parts.section("LayoutDetection")
+    rules = module_rules(layout, "SubPipelines.LayoutParser.SubModules.LayoutDetection")
+    layout.skip(*MODULE_KEYS, "batch_size").finish()
+    pages = inner.section("DocPreprocessor").skip("pipeline_name", "SubModules", "batch_size", *ENGINE_KEYS)
+    orientation = pages.take("use_doc_orientation_classify", bool, True)
+    unwarping = pages.take("use_doc_unwarping", bool, False)
+    if use_pages and unwarping:
+        raise ConfigError("DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False")
+    general = _NO_PAGES | inner.take("GeneralOCR", dict[str, Any], {})
+    reading = Section(general, "SubPipelines.LayoutParser.SubPipelines.GeneralOCR")
+    ocr = v3_options(reading.skip("pipeline_name", *ENGINE_KEYS))
+    inner.skip("TableRecognition", "SealRecognition", "FormulaRecognition")
+    for section in (pages, parts, inner, parser, modules, pipelines, own):
+        section.finish()
+    return VisualOptions(
+        use_doc_preprocessor=use_pages,
+        use_doc_orientation_classify=orientation,
+        rules=rules,
+        ocr=ocr,
+        chat=chat,
+    )
+
+
+def beta_visual_options(own: Section) -> VisualOptions:
+    """Settings of a 2024 YAML: models by name, and one language model. Raises ConfigError."""
+    chat = beta_chat_options(own)
+    own.skip(*_BETA_MODELS, *(f"{name.removesuffix('model')}batch_size" for name in _BETA_MODELS)).finish()
+    return VisualOptions(use_doc_preprocessor=False, chat=chat)

