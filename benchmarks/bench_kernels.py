@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from benchmarks import series_steps
 from benchmarks.common import parser, percentile, report, table, time_each
 from benchmarks.paddlex_steps import (
     ALPHA,
@@ -277,7 +278,11 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     }
 
 
-CASES = (resize_cases, crop_cases, line_cases, box_cases, text_cases, object_cases, pixel_cases)
+def series_cases(random) -> Iterator[Case]:
+    yield from (Case(*row) for row in series_steps.rows(random))
+
+
+CASES = (resize_cases, crop_cases, line_cases, box_cases, text_cases, object_cases, pixel_cases, series_cases)
 
 
 def main() -> None:
