@@ -38,7 +38,10 @@ class Classification(Stage):
     #: key of ``PostProcess``; whether ``CropImage`` counts
     family: ClassVar[str] = "Topk"
     crops: ClassVar[bool] = True
-    max_batch = 1
+    #: Where batching pays. On one CPU thread it does not, so ``cpu_batch`` stays 1: alone and as one of eight
+    #: a picture takes 3.86 and 3.84 ms with PP-LCNet on ONNX Runtime, 4.22 and 4.18 on OpenVINO; with
+    #: EfficientNet-lite0 9.9 and 10.2, 10.3 and 11.5; one of four 1 to 12 % less, for four times the wait.
+    max_batch = 8
 
     def __init__(self, model: ModelFiles, engine: str) -> None:
         super().__init__(model, engine)
