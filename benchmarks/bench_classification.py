@@ -133,9 +133,9 @@ class Bench:
                 path.write_bytes(picture)
             command = [sys.executable, script, self.model, str(seconds), *map(str, paths)]
             loops = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(PROCESSES)]
-            counts = [int(loop.communicate()[0]) for loop in loops]
-        rps = sum(counts) / seconds
-        yield Level(name, 0, rps, [], 1000 * PROCESSES / rps)
+            done = [list(map(float, loop.communicate()[0].split())) for loop in loops]
+        count, used = (sum(column) for column in zip(*done, strict=True))
+        yield Level(name, 0, count / seconds, [], 1000 * used / count)
 
     def _served(self, name: str) -> Iterator[Level]:
         server, port = self.servers[name], process.free_port()
