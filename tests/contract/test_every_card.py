@@ -47,7 +47,9 @@ def feeds_of(engine, task):
     feeds = {}
     for spec in engine.inputs:
         shape = (1, *spec.shape[1:])
-        if len(shape) == 4:
+        if spec.dtype == "int64":  # tokens, their mask, their kind
+            feeds[spec.name] = np.ones((1, 8), np.int64)
+        elif len(shape) == 4:
             height, width = (side if side > 0 else SIDES[task][i] for i, side in enumerate(shape[2:]))
             feeds[spec.name] = picture(task, width, height)
         elif len(shape) == 3:
@@ -103,6 +105,11 @@ def boxes(results, described):
     assert all(0 <= row[0] < len(described["label_list"]) for row in rows)
 
 
+def embedding(results, described):
+    assert results[0].shape == (1, 384)
+    assert np.linalg.norm(results[0]) == pytest.approx(1, abs=1e-5)
+
+
 def masks(results, described):
     boxes(results, described)
     assert results[2].shape[0] == len(results[0])
@@ -143,6 +150,7 @@ CHECKS = {
     "small_object_detection": boxes,
     "table_structure_recognition": table,
     "text_detection": text_map,
+    "text_embedding": embedding,
     "text_recognition": characters,
     "textline_orientation": labels,
     "ts_anomaly_detection": reconstruction,

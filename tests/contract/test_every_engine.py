@@ -1,6 +1,7 @@
 """What every engine promises, on one tiny model whose answer is known; new engines are picked up by name."""
 
 import gc
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -161,9 +162,9 @@ class TestEngine:
             gc.collect()
             return resident_kb()
 
-        before = rounds(10)
-        # One float32 map kept per run would be 5 MB in 40 rounds.
-        assert rounds(40) - before < 3000
+        after = [rounds(10), *(rounds(40) for _ in range(3))]
+        # One float32 map kept per run would be 5 MB in every 40 rounds; what else this process does is not.
+        assert min(later - before for before, later in itertools.pairwise(after)) < 3000
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -57,4 +57,5 @@ def test_kill_at_step_loses_nothing(compiled, step):
 )
 def test_planted_fault_is_found(compiled, planted, step, mode):
     program = compiled("kill_test.c", "-DSTOP_POINTS", "-DLIMIT_MS=2000", f"-D{planted}")
-    assert kill(program, "device", step, 2, mode).returncode == FAILED
+    # Whether the other side is already waiting at that moment is a race: one of five tries has to meet it.
+    assert any(kill(program, "device", step, 2, mode).returncode == FAILED for _ in range(5))
