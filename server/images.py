@@ -32,6 +32,11 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda image: image[:, ::-1].transpose(1, 0, 2),
 }
 
+#: How libjpeg's warnings begin (jerror.h): the picture is decoded to its end nevertheless.
+_WARNINGS = (
+    "Premature end of JPEG file", "Corrupt JPEG data", "Inconsistent progression sequence",
+    "Invalid SOS parameters", "Unknown Adobe", "Warning: unknown JFIF",
+)  # fmt: skip
 _TRUNCATED = f"{INVALID}: the image is truncated"
 
 
@@ -116,6 +121,9 @@ def _libjpeg(data: bytes, target: np.ndarray, truncated: Literal["reject", "acce
     try:
         image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=target, strict=True)
     except ValueError as fault:
+        # After a warning an error counts as one, although nothing has been decoded: its words tell.
+        if not str(fault).startswith(_WARNINGS):
+            raise
         # libjpeg's words for data that ended early. Its other warnings are harmless, OpenCV ignores them too.
         if "Premature end of JPEG file" in str(fault) and truncated == "reject":
             raise BadRequest(f"{_TRUNCATED}; --truncated_images accept reads what is there") from None
