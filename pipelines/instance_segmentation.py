@@ -19,12 +19,12 @@ from pipelines.core.base import (
     Role,
     StageFactory,
 )
+from pipelines.core.document_api import Number
 from pipelines.core.draw import Pen
 from pipelines.core.draw_boxes import RECIPE_2024, RECIPE_V3, Recipe
 from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture, picture
 from pipelines.core.instances import Instances, check_packed, draw_instances, packed_bytes
 from pipelines.core.module_yaml import module_settings
-from pipelines.core.ocr_api import Number
 from pipelines.stages.instances import InstanceSegmentation, cost_ms
 
 #: The one role of this pipeline.

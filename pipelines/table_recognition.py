@@ -21,7 +21,7 @@ from pipelines.core.base import (
     StageFactory,
 )
 from pipelines.core.box_rules import Boxes, BoxRules
-from pipelines.core.ocr_api import OcrPage, OcrParams, OcrRequest, Settings
+from pipelines.core.ocr_api import OcrPage, OcrParams, ReadingSettings
 from pipelines.core.reading import (
     Part,
     Reader,
@@ -38,7 +38,7 @@ from pipelines.core.table_api import (
     TableOptions,
     TablePage,
     TableParams,
-    reader_config,
+    TableRequest,
 )
 from pipelines.core.table_html import filled, skeleton
 from pipelines.core.table_match import Crop, cells_of, crops_of, grouped, hulls, inside, merged
@@ -89,7 +89,7 @@ class TableRecognition(Pipeline):
         self._config = config
         own = msgspec.convert(config.options, TableOptions)
         self._reader = Reader(config, stages, own.ocr.rec_batch_size)
-        self._cell_params = Settings(OcrRequest(""), reader_config(config)).params()
+        self._cell_params = ReadingSettings(TableRequest(""), own, config).ocr.params()
         self._layout: Detection | None = stage_of(config, stages, Detection, "layout")
         self._structure: TableStructure = stage_of(config, stages, TableStructure, "table_structure")
 

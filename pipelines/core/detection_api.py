@@ -10,11 +10,11 @@ from .base import Page, PipelineConfig, Reply
 from .box_rules import Boxes, BoxRules
 from .box_yaml import module_rules
 from .detection_input import MAX_INPUT_SIDE
+from .document_api import Number
 from .draw import Pen
 from .draw_boxes import RECIPE_2024, RECIPE_V3, Recipe, draw_boxes
 from .errors import ConfigError
 from .image_api import ImageForm, ImageForm2024, InferenceParams, picture
-from .ocr_api import Number
 from .yaml_config import MODULE_KEYS, Section
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_INPUT_SIDE)]

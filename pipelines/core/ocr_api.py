@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 import numpy as np
 
-from .base import Form, Generation, Page, PipelineConfig, Reply, Source
+from .base import PipelineConfig, Reply
 from .detection_size import DetectionParams
+from .document_api import (
+    DocumentForm,
+    DocumentRequest,
+    InferenceParams,
+    PageForm2024,
+    PageRequest2024,
+    Sheet,
+    check_long_side,
+    wire_names,
+)
 from .draw import Pen, jpeg, ocr_picture
-from .errors import BadRequest, PipelineError
-from .lines import rotated
+from .errors import PipelineError
 from .page_settings import INVALID_SETTINGS, PageOptions, PageSettings
-
-#: What JSON numbers may be: they travel as 64-bit integers and as floats that arithmetic survives.
-Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
-#: Boxes only grow, and the cost of rounding their corners grows with them.
-MAX_UNCLIP_RATIO = 100.0
-UnclipRatio = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_UNCLIP_RATIO)]
 
 LIMIT_TYPES = ("min", "max", "resize_long")
 
@@ -80,36 +82,12 @@ class OcrPage(msgspec.Struct, frozen=True):
     scores: list[float]
 
 
-class OcrRequest(msgspec.Struct, rename="camel"):
+class OcrRequest(DocumentRequest, rename="camel"):
     """Body of 3.x."""
 
-    file: str
-    file_type: Literal[0, 1] | None = None
-    use_doc_orientation_classify: bool | None = None
-    use_doc_unwarping: bool | None = None
     use_textline_orientation: bool | None = None
-    text_det_limit_side_len: Integer | None = None
-    text_det_limit_type: str | None = None
-    text_det_thresh: Number | None = None
-    text_det_box_thresh: Number | None = None
-    text_det_unclip_ratio: UnclipRatio | None = None
-    text_rec_score_thresh: Number | None = None
     return_word_box: bool | None = None
-    visualize: bool | None = None
     log_id: str | None = None
-
-
-class InferenceParams(msgspec.Struct, rename="camel"):
-    """``inferenceParams`` of the 2024 generation."""
-
-    max_long_side: Annotated[int, msgspec.Meta(gt=0)] | None = None
-
-
-class OcrRequest2024(msgspec.Struct, rename="camel"):
-    """Body of the 2024 generation."""
-
-    image: str
-    inference_params: InferenceParams | None = None
 
 
 class Settings:
@@ -173,35 +151,70 @@ def _first(asked: Any, default: Any) -> Any:
     return default if asked is None else asked
 
 
-class OcrForm(Form):
+class ReadingOptions(PageOptions, frozen=True):
+    """Settings of a pipeline with an OCR pipeline inside, which prepares no page of its own."""
+
+    ocr: OcrOptions = OcrOptions(use_doc_preprocessor=False, limit_side_len=960, limit_type="max")
+
+
+class ReadingSettings:
+    """A request's parameters where OCR is a part of the pipeline.
+
+    Attributes:
+        page: how pages are prepared.
+        ocr: of the OCR pipeline inside.
+
+    Raises:
+        PipelineError: the request asks for a sub-model that is not loaded.
+    """
+
+    def __init__(self, request: DocumentRequest, own: ReadingOptions, config: PipelineConfig) -> None:
+        orientation, unwarping = request.use_doc_orientation_classify, request.use_doc_unwarping
+        self.page = PageSettings.of(orientation, unwarping, own)
+        self.page.check(config)
+        reading = OcrRequest("", **{name: getattr(request, name) for name in _READING})
+        self.ocr = Settings(reading, msgspec.structs.replace(config, options=msgspec.to_builtins(own.ocr)))
+
+    def reading(self) -> OcrParams:
+        """How a page is turned and read. Raises PipelineError on a wrong limit type."""
+        return msgspec.structs.replace(self.ocr.params(), doc_orientation=self.page.turns)
+
+
+_READING = tuple(name for name in DocumentRequest.__struct_fields__ if name.startswith("text_"))
+
+
+class OcrForm(DocumentForm[Settings]):
     """3.x: documents in, ``ocrResults`` out."""
 
-    generation: ClassVar[Generation] = "v3"
     request = OcrRequest
     params_type = OcrParams
-    marks: ClassVar[frozenset[str]] = frozenset(
-        field.encode_name for field in msgspec.structs.fields(OcrRequest)
-    )
-
-    def source(self, request: OcrRequest) -> Source:
-        """``file`` with the client's ``fileType``."""
-        return Source("file", request.file, request.file_type)
+    marks: ClassVar[frozenset[str]] = wire_names(OcrRequest)
+    results = "ocrResults"
 
     def params(self, request: OcrRequest, config: PipelineConfig) -> OcrParams:
         """Raises PipelineError for a sub-model that is not loaded."""
         return Settings(request, config).params()
 
-    def respond(self, reply: Reply) -> dict[str, Any]:
-        """``{ocrResults, dataInfo}``."""
-        settings = Settings(cast("OcrRequest", reply.request), reply.config)
-        pen = Pen(reply.font) if reply.visualize else None
-        results = []
-        for page in reply.pages:
-            result: dict[str, Any] = {"prunedResult": pruned_result(_found(page), settings)}
-            if pen is not None and page.pixels is not None:
-                result |= _pictures(page, page.pixels, settings, reply.config, pen)
-            results.append(result)
-        return {"ocrResults": results, "dataInfo": reply.data_info}
+    def settings(self, request: OcrRequest, config: PipelineConfig) -> Settings:
+        """As in :class:`Settings`."""
+        return Settings(request, config)
+
+    def angle(self, found: OcrPage) -> int:
+        """As the device says."""
+        return found.angle
+
+    def pruned(self, found: OcrPage, settings: Settings) -> dict[str, Any]:
+        """As in :func:`pruned_result`."""
+        return pruned_result(found, settings)
+
+    def pictures(self, found: OcrPage, sheet: Sheet, settings: Settings) -> dict[str, Any]:
+        """The lines, the preparation, the page."""
+        lines = ocr_picture(sheet.upright, found.quads[found.kept], found.texts, sheet.pen)
+        pictures = {"ocrImage": sheet.jpeg(lines)}
+        if settings.page.preprocessor:
+            pictures["docPreprocessingImage"] = sheet.preprocessing(settings.page)
+        pictures["inputImage"] = sheet.jpeg(sheet.pixels)
+        return pictures
 
 
 def pruned_result(found: OcrPage, settings: Settings) -> dict[str, Any]:
@@ -229,51 +242,25 @@ def pruned_result(found: OcrPage, settings: Settings) -> dict[str, Any]:
     return result
 
 
-def _found(page: Page) -> OcrPage:
-    return cast("OcrPage", page.result)
+def reading_2024(params: InferenceParams | None) -> OcrParams:
+    """Detection at 960 px at most, the model's own thresholds, line by line. Raises BadRequest."""
+    check_long_side(params)
+    return OcrParams(detection=DetectionParams(limit_type="max"), alone=True)
 
 
-def _pictures(
-    page: Page, pixels: np.ndarray, settings: Settings, config: PipelineConfig, pen: Pen
-) -> dict[str, bytes]:
-    found, largest = _found(page), config.serving.max_output_img_size
-    turned = rotated(pixels, found.angle)
-    pictures = {"ocrImage": jpeg(ocr_picture(turned, found.quads[found.kept], found.texts, pen), largest)}
-    if settings.page.preprocessor:
-        shown = settings.page.picture(pixels, turned, found.angle, pen)
-        pictures["docPreprocessingImage"] = jpeg(shown, largest)
-    pictures["inputImage"] = jpeg(pixels, largest)
-    return pictures
-
-
-class OcrForm2024(Form):
+class OcrForm2024(PageForm2024):
     """2024: one image in, ``texts`` and always a picture out."""
 
-    generation: ClassVar[Generation] = "2024"
-    request = OcrRequest2024
     params_type = OcrParams
-    marks: ClassVar[frozenset[str]] = frozenset(
-        field.encode_name for field in msgspec.structs.fields(OcrRequest2024)
-    )
 
-    def source(self, request: OcrRequest2024) -> Source:
-        """``image``, which is never a PDF."""
-        return Source("image", request.image, 1)
-
-    def params(self, request: OcrRequest2024, config: PipelineConfig) -> OcrParams:
-        """Detection at 960 px at most, the model's own thresholds, line by line. Raises BadRequest."""
-        if request.inference_params is not None and request.inference_params.max_long_side is not None:
-            raise BadRequest("`max_long_side` is currently not supported.")
-        return OcrParams(detection=DetectionParams(limit_type="max"), alone=True)
-
-    def visualize(self, request: OcrRequest2024, config: PipelineConfig) -> bool:
-        """That generation has no switch."""
-        return True
+    def params(self, request: PageRequest2024, config: PipelineConfig) -> OcrParams:
+        """As in :func:`reading_2024`."""
+        return reading_2024(request.inference_params)
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{texts, image}``; of a TIFF with several frames the first."""
         page = reply.pages[0]
-        found = _found(page)
+        found = cast("OcrPage", page.result)
         lines = zip(found.quads[found.kept], found.texts, found.scores, strict=True)
         texts = [{"poly": quad.tolist(), "text": text, "score": score} for quad, text, score in lines]
         result: dict[str, Any] = {"texts": texts}

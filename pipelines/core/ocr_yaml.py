@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from .document_api import MAX_UNCLIP_RATIO
 from .errors import ConfigError
-from .ocr_api import LIMIT_TYPES, MAX_UNCLIP_RATIO, OcrOptions
+from .ocr_api import LIMIT_TYPES, OcrOptions
 from .page_settings import PageOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Literal, cast
 import msgspec
 
 from .base import Form, Generation, Page, PipelineConfig, Reply, Source
-from .detection_size import DetectionParams
+from .document_api import InferenceParams, wire_names
 from .draw import Pen, jpeg, ocr_picture
 from .draw_boxes import RECIPE_2024
-from .errors import BadRequest
 from .lines import rotated
-from .ocr_api import InferenceParams, OcrParams
+from .ocr_api import reading_2024
 from .page_blocks import texts_by_label
-from .visual_api import VisualOptions, VisualPage, VisualParams, layout_picture
+from .page_layout import layout_picture
+from .visual_api import VisualOptions, VisualPage, VisualParams
 
 
 class VisionRequest(msgspec.Struct, rename="camel"):
@@ -34,9 +34,7 @@ class VisionForm(Form):
     generation: ClassVar[Generation] = "2024"
     request = VisionRequest
     params_type = VisualParams
-    marks: ClassVar[frozenset[str]] = frozenset(
-        field.encode_name for field in msgspec.structs.fields(VisionRequest)
-    )
+    marks: ClassVar[frozenset[str]] = wire_names(VisionRequest)
 
     def source(self, request: VisionRequest) -> Source:
         """``file`` with the client's ``fileType``."""
@@ -44,10 +42,9 @@ class VisionForm(Form):
 
     def params(self, request: VisionRequest, config: PipelineConfig) -> VisualParams:
         """Models that are not loaded are left out without a word, as in PaddleX. Raises BadRequest."""
-        if request.inference_params is not None and request.inference_params.max_long_side is not None:
-            raise BadRequest("`max_long_side` is currently not supported.")
+        reading = reading_2024(request.inference_params)
         turns = request.use_img_orientation_cls and "doc_orientation" in config.models
-        ocr = OcrParams(detection=DetectionParams(limit_type="max"), alone=True, doc_orientation=turns)
+        ocr = msgspec.structs.replace(reading, doc_orientation=turns)
         return VisualParams(ocr, msgspec.structs.replace(VisualOptions.of(config).rules, v3=False))
 
     def visualize(self, request: VisionRequest, config: PipelineConfig) -> bool:

@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from .base import Form, Generation, PipelineConfig, Reply, Source
+from .base import PipelineConfig, Reply
 from .box_rules import MERGE_MODES, Boxes, BoxRules
 from .chat_settings import ChatOptions
-from .draw import Pen, jpeg, ocr_picture
-from .draw_boxes import RECIPE_V3, Recipe, draw_boxes
+from .document_api import DocumentForm, DocumentRequest, Integer, Number, Sheet, UnclipRatio, wire_names
+from .draw import ocr_picture
+from .draw_boxes import RECIPE_V3
 from .errors import BadRequest, PipelineError
-from .lines import rotated
-from .ocr_api import (
-    Integer,
-    Number,
-    OcrForm,
-    OcrOptions,
-    OcrPage,
-    OcrParams,
-    OcrRequest,
-    Settings,
-    UnclipRatio,
-    pruned_result,
-)
+from .ocr_api import OcrPage, OcrParams, ReadingOptions, ReadingSettings, pruned_result
 from .page_blocks import Block, visual_info
-from .page_settings import INVALID_SETTINGS, PageOptions, PageSettings
+from .page_layout import layout_picture, layout_result
+from .page_settings import INVALID_SETTINGS
 
 
-class VisualOptions(PageOptions, frozen=True):
+class VisualOptions(ReadingOptions, frozen=True):
     """Settings of document chat; PaddleX's but that UVDoc, tables and seals have no model by default.
 
     Attributes:
         rules: for the layout.
-        ocr: how pages are read; it prepares no page of its own.
         chat: models and prompts.
     """
 
     rules: BoxRules = BoxRules()
-    ocr: OcrOptions = OcrOptions(use_doc_preprocessor=False, limit_side_len=960, limit_type="max")
     chat: ChatOptions = ChatOptions()
 
     @classmethod
@@ -65,42 +51,28 @@ class VisualPage(msgspec.Struct, frozen=True):
     blocks: list[Block]
 
 
-class VisualRequest(msgspec.Struct, rename="camel"):
+class VisualRequest(DocumentRequest, rename="camel"):
     """Body of 3.x."""
 
-    file: str
-    file_type: Literal[0, 1] | None = None
-    use_doc_orientation_classify: bool | None = None
-    use_doc_unwarping: bool | None = None
     use_seal_recognition: bool | None = None
     use_table_recognition: bool | None = None
     layout_threshold: Number | dict[str, Any] | None = None
     layout_nms: bool | None = None
     layout_unclip_ratio: Number | list[Number] | dict[str, Any] | None = None
     layout_merge_bboxes_mode: str | dict[str, Any] | None = None
-    text_det_limit_side_len: Integer | None = None
-    text_det_limit_type: str | None = None
-    text_det_thresh: Number | None = None
-    text_det_box_thresh: Number | None = None
-    text_det_unclip_ratio: UnclipRatio | None = None
-    text_rec_score_thresh: Number | None = None
     seal_det_limit_side_len: Integer | None = None
     seal_det_limit_type: str | None = None
     seal_det_thresh: Number | None = None
     seal_det_box_thresh: Number | None = None
     seal_det_unclip_ratio: UnclipRatio | None = None
     seal_rec_score_thresh: Number | None = None
-    visualize: bool | None = None
 
 
-def ocr_config(config: PipelineConfig) -> PipelineConfig:
-    """The pipeline's configuration as that of the OCR pipeline inside."""
-    own = VisualOptions.of(config)
-    return msgspec.structs.replace(config, options=msgspec.to_builtins(own.ocr))
-
-
-class VisualSettings:
+class VisualSettings(ReadingSettings):
     """A request's parameters over a pipeline's options.
+
+    Attributes:
+        rules: for the layout.
 
     Raises:
         PipelineError: the request asks for a sub-model that is not loaded.
@@ -109,16 +81,10 @@ class VisualSettings:
 
     def __init__(self, request: VisualRequest, config: PipelineConfig) -> None:
         own = VisualOptions.of(config)
-        orientation, unwarping = request.use_doc_orientation_classify, request.use_doc_unwarping
-        self.page = PageSettings.of(orientation, unwarping, own)
-        self.page.check(config)
+        super().__init__(request, own, config)
         if request.use_table_recognition or request.use_seal_recognition:
             raise PipelineError(INVALID_SETTINGS)
         self.rules = _rules(request).over(own.rules)
-        fields = {name: getattr(request, name) for name in _READING}
-        #: of the OCR pipeline inside
-        self.reading = OcrRequest("", **fields)
-        self.ocr = Settings(self.reading, ocr_config(config))
 
     @property
     def model_settings(self) -> dict[str, bool]:
@@ -129,12 +95,6 @@ class VisualSettings:
             "use_table_recognition": False,
             "use_formula_recognition": False,
         }
-
-
-_READING = (
-    "text_det_limit_side_len", "text_det_limit_type", "text_det_thresh", "text_det_box_thresh",
-    "text_det_unclip_ratio", "text_rec_score_thresh",
-)  # fmt: skip
 
 
 def _rules(request: VisualRequest) -> BoxRules:
@@ -159,78 +119,56 @@ def _rules(request: VisualRequest) -> BoxRules:
     return found
 
 
-class VisualForm(Form):
+class VisualForm(DocumentForm[VisualSettings]):
     """3.x: documents in, ``layoutParsingResults`` and ``visualInfo`` out."""
 
-    generation: ClassVar[Generation] = "v3"
     request = VisualRequest
     params_type = VisualParams
-    marks: ClassVar[frozenset[str]] = frozenset(
-        field.encode_name for field in msgspec.structs.fields(VisualRequest)
-    )
-
-    def source(self, request: VisualRequest) -> Source:
-        """``file`` with the client's ``fileType``."""
-        return Source("file", request.file, request.file_type)
+    marks: ClassVar[frozenset[str]] = wire_names(VisualRequest)
+    results = "layoutParsingResults"
 
     def params(self, request: VisualRequest, config: PipelineConfig) -> VisualParams:
         """Raises PipelineError and BadRequest."""
         settings = VisualSettings(request, config)
-        ocr = OcrForm().params(settings.reading, ocr_config(config))
-        return VisualParams(msgspec.structs.replace(ocr, doc_orientation=settings.page.turns), settings.rules)
+        return VisualParams(settings.reading(), settings.rules)
+
+    def settings(self, request: VisualRequest, config: PipelineConfig) -> VisualSettings:
+        """As in :class:`VisualSettings`."""
+        return VisualSettings(request, config)
+
+    def angle(self, found: VisualPage) -> int:
+        """As the device says."""
+        return found.ocr.angle
+
+    def pruned(self, found: VisualPage, settings: VisualSettings) -> dict[str, Any]:
+        """Settings, blocks, preparation, layout, and the page's lines."""
+        result: dict[str, Any] = {
+            "model_settings": settings.model_settings,
+            "parsing_res_list": [
+                {"block_bbox": block.box, "block_label": block.label, "block_content": block.content}
+                for block in found.blocks
+            ],
+        }
+        if settings.page.preprocessor:
+            result["doc_preprocessor_res"] = settings.page.result(found.ocr.angle)
+        result["layout_det_res"] = layout_result(found.layout)
+        result["overall_ocr_res"] = pruned_result(found.ocr, settings.ocr)
+        return result
+
+    def pictures(self, found: VisualPage, sheet: Sheet, settings: VisualSettings) -> dict[str, Any]:
+        """Preparation where there was one, layout, lines; and the page."""
+        pictures: dict[str, bytes] = {}
+        if settings.page.preprocessor:
+            pictures["preprocessed_img"] = sheet.preprocessing(settings.page)
+        layout = layout_picture(sheet.upright, found.layout, sheet.pen, RECIPE_V3)
+        pictures["layout_det_res"] = sheet.jpeg(layout)
+        quads = found.ocr.quads[found.ocr.kept]
+        lines = ocr_picture(sheet.upright, quads, found.ocr.texts, sheet.pen)
+        pictures["overall_ocr_res"] = sheet.jpeg(lines)
+        return {"outputImages": pictures, "inputImage": sheet.jpeg(sheet.pixels)}
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{layoutParsingResults, visualInfo, dataInfo}``."""
-        settings = VisualSettings(cast("VisualRequest", reply.request), reply.config)
-        pen = Pen(reply.font) if reply.visualize else None
-        results, infos = [], []
-        for page in reply.pages:
-            found = cast("VisualPage", page.result)
-            result: dict[str, Any] = {"prunedResult": _pruned(found, settings)}
-            if pen is not None and page.pixels is not None:
-                result |= _pictures(found, page.pixels, settings, reply.config, pen)
-            results.append(result)
-            infos.append(visual_info(found.blocks))
-        return {"layoutParsingResults": results, "visualInfo": infos, "dataInfo": reply.data_info}
-
-
-def _pruned(found: VisualPage, settings: VisualSettings) -> dict[str, Any]:
-    """``prunedResult`` of one page, keys in PaddleX's order."""
-    result: dict[str, Any] = {
-        "model_settings": settings.model_settings,
-        "parsing_res_list": [
-            {"block_bbox": block.box, "block_label": block.label, "block_content": block.content}
-            for block in found.blocks
-        ],
-    }
-    if settings.page.preprocessor:
-        result["doc_preprocessor_res"] = settings.page.result(found.ocr.angle)
-    boxes = [
-        {"cls_id": int(row[0]), "label": label, "score": row[1], "coordinate": row[2:6]}
-        for row, label in zip(found.layout.rows.tolist(), found.layout.labels, strict=True)
-    ]
-    result["layout_det_res"] = {"boxes": boxes}
-    result["overall_ocr_res"] = pruned_result(found.ocr, settings.ocr)
-    return result
-
-
-def layout_picture(page: NDArray[np.uint8], layout: Boxes, pen: Pen, recipe: Recipe) -> NDArray[np.uint8]:
-    """The page with the boxes of its layout."""
-    picture: NDArray[np.uint8] = page.copy()
-    draw_boxes(picture, layout.rows[:, 2:6], layout.labels, layout.rows[:, 1].tolist(), pen, recipe)
-    return picture
-
-
-def _pictures(
-    found: VisualPage, pixels: NDArray[np.uint8], settings: VisualSettings, config: PipelineConfig, pen: Pen
-) -> dict[str, Any]:
-    largest = config.serving.max_output_img_size
-    turned = rotated(pixels, found.ocr.angle)
-    pictures: dict[str, bytes] = {}
-    if settings.page.preprocessor:
-        shown = settings.page.picture(pixels, turned, found.ocr.angle, pen)
-        pictures["preprocessed_img"] = jpeg(shown, largest)
-    pictures["layout_det_res"] = jpeg(layout_picture(turned, found.layout, pen, RECIPE_V3), largest)
-    quads = found.ocr.quads[found.ocr.kept]
-    pictures["overall_ocr_res"] = jpeg(ocr_picture(turned, quads, found.ocr.texts, pen), largest)
-    return {"outputImages": pictures, "inputImage": jpeg(pixels, largest)}
+        answer = super().respond(reply)
+        infos = [visual_info(cast("VisualPage", page.result).blocks) for page in reply.pages]
+        return {self.results: answer.pop(self.results), "visualInfo": infos, **answer}

@@ -6,17 +6,16 @@ import pytest
 
 from pipelines.core.base import ModelFiles, Page, PipelineConfig, Reply, ServingOptions
 from pipelines.core.detection_size import DetectionParams
+from pipelines.core.document_api import InferenceParams, PageRequest2024
 from pipelines.core.errors import BadRequest, ConfigError, PipelineError
 from pipelines.core.ocr_api import (
     INVALID_SETTINGS,
-    InferenceParams,
     OcrForm,
     OcrForm2024,
     OcrOptions,
     OcrPage,
     OcrParams,
     OcrRequest,
-    OcrRequest2024,
 )
 from tests.model_dirs import box
 
@@ -228,36 +227,36 @@ def test_pictures_are_shrunk_to_the_configured_size():
 def test_visualize_of_the_request_goes_before_the_configuration(asked, serving, wanted):
     settings = config(serving=ServingOptions(visualize=serving))
     assert V3.visualize(OcrRequest("x", visualize=asked), settings) is wanted
-    assert BETA.visualize(OcrRequest2024("x"), settings) is True
+    assert BETA.visualize(PageRequest2024("x"), settings) is True
 
 
 def test_the_2024_generation_has_its_own_numbers():
-    assert BETA.params(OcrRequest2024("x"), config()) == OcrParams(DetectionParams(0, "max"), alone=True)
-    assert BETA.source(OcrRequest2024("data")) == msgspec.structs.replace(
-        BETA.source(OcrRequest2024("")), data="data"
+    assert BETA.params(PageRequest2024("x"), config()) == OcrParams(DetectionParams(0, "max"), alone=True)
+    assert BETA.source(PageRequest2024("data")) == msgspec.structs.replace(
+        BETA.source(PageRequest2024("")), data="data"
     )
-    assert BETA.source(OcrRequest2024("")).file_type == 1
+    assert BETA.source(PageRequest2024("")).file_type == 1
 
 
 def test_max_long_side_is_refused_in_the_words_of_2024():
     with pytest.raises(BadRequest, match=r"^`max_long_side` is currently not supported\.$"):
-        BETA.params(OcrRequest2024("x", InferenceParams(960)), config())
-    assert BETA.params(OcrRequest2024("x", InferenceParams()), config())
+        BETA.params(PageRequest2024("x", InferenceParams(960)), config())
+    assert BETA.params(PageRequest2024("x", InferenceParams()), config())
 
 
 def test_texts_of_2024_hold_empty_ones_and_a_picture():
-    result = respond(BETA, OcrRequest2024("x"), visualize=True)
+    result = respond(BETA, PageRequest2024("x"), visualize=True)
     assert result["texts"] == [
         {"poly": box(10, 10, 60, 30).tolist(), "text": "一", "score": 0.75},
         {"poly": box(10, 70, 60, 90).tolist(), "text": "", "score": 0.25},
     ]
     assert size_of(result["image"]) == (160, 100)
-    assert respond(BETA, OcrRequest2024("x"), NOTHING)["texts"] == []
+    assert respond(BETA, PageRequest2024("x"), NOTHING)["texts"] == []
 
 
 def test_2024_draws_sure_lines_only():
     picture = cv2.imdecode(
-        np.frombuffer(respond(BETA, OcrRequest2024("x"))["image"], np.uint8), cv2.IMREAD_COLOR
+        np.frombuffer(respond(BETA, PageRequest2024("x"))["image"], np.uint8), cv2.IMREAD_COLOR
     )
     assert np.abs(picture[20, 35].astype(int) - 200).max() > 20  # score 0.75
     assert np.abs(picture[80, 35].astype(int) - 200).max() < 10  # score 0.25

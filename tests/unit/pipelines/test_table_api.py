@@ -11,8 +11,9 @@ import pytest
 from pipelines.core.base import ModelFiles, Page, PipelineConfig, Reply, ServingOptions
 from pipelines.core.box_rules import Boxes
 from pipelines.core.detection_size import DetectionParams
+from pipelines.core.document_api import InferenceParams, PageRequest2024
 from pipelines.core.errors import BadRequest, ConfigError, PipelineError
-from pipelines.core.ocr_api import InferenceParams, OcrOptions, OcrPage, OcrParams
+from pipelines.core.ocr_api import OcrOptions, OcrPage, OcrParams
 from pipelines.core.page_settings import INVALID_SETTINGS
 from pipelines.core.table_api import (
     Table,
@@ -22,7 +23,6 @@ from pipelines.core.table_api import (
     TablePage,
     TableParams,
     TableRequest,
-    TableRequest2024,
 )
 from pipelines.core.yaml_config import ModelChoice, load
 from tests.model_dirs import box
@@ -239,23 +239,23 @@ def test_pictures_are_shrunk_to_the_configured_size():
 
 def test_the_2024_generation_has_its_own_numbers():
     expected = TableParams(OcrParams(DetectionParams(0, "max"), alone=True), crops=True)
-    assert BETA.params(TableRequest2024("x"), config()) == expected
-    assert BETA.source(TableRequest2024("data")).file_type == 1
+    assert BETA.params(PageRequest2024("x"), config()) == expected
+    assert BETA.source(PageRequest2024("data")).file_type == 1
 
 
 def test_2024_answers_tables_and_always_two_pictures():
-    result = respond(BETA, TableRequest2024("x"))
+    result = respond(BETA, PageRequest2024("x"))
     assert list(result) == ["tables", "layoutImage", "ocrImage"]
     assert result["tables"] == [{"bbox": [5.0, 65.0, 70.0, 95.0], "html": "<html/>"}]
     assert [size_of(result[name]) for name in ("layoutImage", "ocrImage")] == [(80, 100), (160, 100)]
-    assert BETA.visualize(TableRequest2024("x"), config(serving=ServingOptions(visualize=False))) is True
+    assert BETA.visualize(PageRequest2024("x"), config(serving=ServingOptions(visualize=False))) is True
 
 
 def test_2024_refuses_a_longest_side_and_a_server_without_layout():
     with pytest.raises(BadRequest, match=r"`max_long_side` is currently not supported"):
-        BETA.params(TableRequest2024("x", InferenceParams(max_long_side=5)), config())
+        BETA.params(PageRequest2024("x", InferenceParams(max_long_side=5)), config())
     with pytest.raises(PipelineError, match=INVALID_SETTINGS):
-        BETA.params(TableRequest2024("x"), config(ALL[:1] + ALL[2:], use_layout_detection=False))
+        BETA.params(PageRequest2024("x"), config(ALL[:1] + ALL[2:], use_layout_detection=False))
 
 
 # --- YAML
