@@ -30,8 +30,6 @@ _CRASHES = frozenset(
         signal.SIGTRAP,
     }
 )
-#: How long a poisonous body is refused.
-QUARANTINE_NS = 600 * 1_000_000_000
 #: Worker deaths with the same body in decoding at which the body is refused.
 _WORKER_DEATHS = 2
 #: Kernel memory kills of one request that are put down to the machine; further ones count as its own.
@@ -117,9 +115,10 @@ class MemoryKills:
 
 
 class Blame:
-    """Reaps slots of the dead and remembers which bodies to refuse."""
+    """Reaps slots of the dead and remembers for ``quarantine_ns`` which bodies to refuse."""
 
-    def __init__(self, segment: Segment, slots: Slots) -> None:
+    def __init__(self, segment: Segment, slots: Slots, quarantine_ns: int) -> None:
+        self._quarantine_ns = quarantine_ns
         self._segment = segment
         self._slots = slots
         self._worker_deaths: dict[int, list[int]] = {}
@@ -136,7 +135,7 @@ class Blame:
             header = self._slots.header(slot)
             _log.error("input %016x crashed its device again while it ran alone: refused", header.body_hash)
             if header.body_hash:
-                self._segment.quarantine(header.body_hash, now_ns + QUARANTINE_NS)
+                self._segment.quarantine(header.body_hash, now_ns + self._quarantine_ns)
         return f"{len(reaped.requeued)} items run again, {len(poisoned)} refused"
 
     def _pardon(self, slot: int) -> bool:
@@ -156,7 +155,7 @@ class Blame:
 
     def _count_worker_death(self, body_hash: int, now_ns: int) -> None:
         self._worker_deaths = {
-            known: [t for t in times if now_ns - t < QUARANTINE_NS]
+            known: [t for t in times if now_ns - t < self._quarantine_ns]
             for known, times in self._worker_deaths.items()
         }
         self._worker_deaths = {known: times for known, times in self._worker_deaths.items() if times}
@@ -164,4 +163,4 @@ class Blame:
         times.append(now_ns)
         if len(times) >= _WORKER_DEATHS:
             _log.error("input %016x was being decoded when a worker died again: refused", body_hash)
-            self._segment.quarantine(body_hash, now_ns + QUARANTINE_NS)
+            self._segment.quarantine(body_hash, now_ns + self._quarantine_ns)

@@ -74,6 +74,9 @@ def build_config(
         cache_dir=str(store.root),
         log_format=args.log_format,
         log_level=args.log_level,
+        drain_grace_ms=args.drain_grace_ms,
+        drain_timeout_ms=args.drain_timeout_ms,
+        max_rss_mb=args.max_rss_mb,
         limits=Limits(**limits),
     )
 

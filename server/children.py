@@ -83,6 +83,7 @@ class Child:
         hang: why the supervisor killed it, if it did.
         stopped: it was in a stopped state then.
         kill_at_ns: when patience with a retiring process ends, 0 for never.
+        seen_ns: when its memory was looked at, 0 for never yet; -1 when it is not looked at any more.
     """
 
     def __init__(self, ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int) -> None:
@@ -92,7 +93,7 @@ class Child:
         self.retiring = False
         self.hang: Hang | None = None
         self.stopped = False
-        self.kill_at_ns = 0
+        self.kill_at_ns = self.seen_ns = 0
         self.lane = ground.lane(role, index)
         self.process = _popen(ground, role, index, ordinal, epoch)
         try:

@@ -46,10 +46,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(argv: Sequence[str]) -> int:
-    config, listen = _prepare(parse(argv))
+    args = parse(argv)
+    config, listen = _prepare(args)
     from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
 
-    return serve(config, listen)
+    def read_again() -> Config:
+        return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+
+    return serve(config, listen, read_config=read_again)
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Config, socket.socket]:

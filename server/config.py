@@ -30,6 +30,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         document_slots: pages of one document that are in flight together.
         max_queue_ms: estimated device time that may wait per device before requests are
             refused with 503.
+        latency_budget_ms: what is served is answered within it; a request that would take longer is
+            refused with 503 at once. 0 for no promise. Work of low priority is exempt.
         max_decoded_bytes: bodies, files and decoded pixels that one worker holds at once.
         max_csv_rows, max_csv_cells: lines of a CSV, and fields of all of them, from counting line ends and
             commas before anything else looks at it. The series models look at its last rows only.
@@ -46,6 +48,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_timeout_ms: int = 60_000
     document_slots: int = 8
     max_queue_ms: int = 30_000
+    latency_budget_ms: int = 0
     max_decoded_bytes: int = 2 << 30
     max_csv_rows: int = 1_000_000
     max_csv_cells: int = 10_000_000
@@ -84,7 +87,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cache_dir: model store and compiled artefacts.
         log_format: ``text`` or ``json``; ``log_level``: a logging level name.
         heartbeat_timeout_ms: a child whose beat is older is killed and replaced.
-        drain_timeout_ms: time that accepted requests get at SIGTERM.
+        drain_grace_ms: how long the server goes on as before at SIGTERM while ``/health/ready`` says 503:
+            whoever sends it requests gets so long to see that.
+        drain_timeout_ms: time that accepted requests get after that.
+        max_rss_mb: own memory (shared memory not counted) of a process at which a fresh one takes its
+            place; 0 for no bound.
         limits: bounds on requests.
     """
 
@@ -99,7 +106,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
     heartbeat_timeout_ms: int = 3000
+    drain_grace_ms: int = 2000
     drain_timeout_ms: int = 60_000
+    max_rss_mb: int = 0
     limits: Limits = Limits()
 
 

@@ -27,6 +27,7 @@ class Policy(msgspec.Struct, frozen=True):
         hello_ns: from enrolment to the first beat (interpreter start and imports on a loaded machine).
         load_ns: from enrolment to readiness; compiling a model for a device takes minutes.
         retries: deaths before readiness, one after another, at which a process is given up.
+        quarantine_ns: how long an input that brings processes down is refused.
         first_delay_ns, last_delay_ns: pause after the first such death, doubled up to the last.
     """
 
@@ -36,6 +37,7 @@ class Policy(msgspec.Struct, frozen=True):
     tick_ns: int = 30 * _SECOND
     hello_ns: int = 30 * _SECOND
     load_ns: int = 900 * _SECOND
+    quarantine_ns: int = 600 * _SECOND
     retries: int = 5
     first_delay_ns: int = _SECOND // 2
     last_delay_ns: int = 8 * _SECOND

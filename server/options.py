@@ -23,6 +23,7 @@ LIMIT_HELP = {
     "request_timeout_ms": "deadline of a request; a client may lower it with X-Request-Timeout-Ms",
     "document_slots": "pages of one document that are in flight together",
     "max_queue_ms": "estimated device time that may wait per device before requests get 503",
+    "latency_budget_ms": "what is served is answered within it, the rest gets 503 at once; 0: no promise",
     "max_decoded_bytes": "decoded pixels that one worker holds at once",
     "max_csv_rows": "most lines of a CSV, counted before it is read",
     "max_csv_cells": "most fields of a CSV, commas and lines counted before it is read",
@@ -114,7 +115,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
             settings |= {"type": read_bytes, "metavar": "BYTES"}
         else:
             unit = "MS" if field.name.endswith("_ms") else "N"
-            settings |= {"type": _whole(1), "metavar": unit}
+            settings |= {"type": _whole(min(1, field.default)), "metavar": unit}
         group.add_argument(f"--{field.name}", **settings)
 
 
@@ -150,6 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # paddlex --serve
     _add_network(parser, defaults)
     _add_computing(parser, defaults)
+    _add_processes(parser, defaults)
     _add_limits(parser)
     return parser
 
@@ -195,6 +197,23 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
     )  # fmt: skip
     computing.add_argument("--serial_number", metavar="X", help="accepted; no licence is needed")
     computing.add_argument("--update_license", action="store_true", help="accepted; no licence is needed")
+
+
+def _add_processes(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
+    processes = parser.add_argument_group("processes")
+    processes.add_argument(
+        "--drain_grace_ms", type=_whole(0), default=defaults["drain_grace_ms"], metavar="MS",
+        help="at SIGTERM: time in which the server still takes requests and says that it is not ready; "
+        "more than what sends them needs to notice (default: 2000)",
+    )  # fmt: skip
+    processes.add_argument(
+        "--drain_timeout_ms", type=_whole(1), default=defaults["drain_timeout_ms"], metavar="MS",
+        help="time that accepted requests get after that (default: 60000)",
+    )  # fmt: skip
+    processes.add_argument(
+        "--max_rss_mb", type=_whole(0), default=defaults["max_rss_mb"], metavar="MB",
+        help="own memory of a process, in MiB, at which a fresh one takes over (default: 0, no bound)",
+    )  # fmt: skip
 
 
 def make_models_parser() -> argparse.ArgumentParser:

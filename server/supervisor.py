@@ -1,4 +1,7 @@
-"""Starts, watches, restarts, replaces, drains and stops all processes. Knows nothing of HTTP or models."""
+"""The loop over all processes, signals, and the change from one configuration to the next.
+
+Knows nothing of HTTP or models.
+"""
 
 from __future__ import annotations
 
@@ -7,283 +10,220 @@ import os
 import select
 import signal
 import socket
-from collections import deque
+from collections.abc import Callable
 
-from kernels.segment import DRAINING, EMPTY, FAILED, monotonic_ns
-from kernels.slots import Slots
-from server.blame import Blame, MemoryKills, find_cause
-from server.children import Child, Ground, RoleName, reap_strangers
+from kernels.segment import monotonic_ns
+from server.blame import MemoryKills
+from server.children import Ground, reap_strangers
 from server.config import Config
-from server.liveness import Policy, Watchman, delay_ns, find_hang, look
+from server.crew import Crew, Shared
+from server.liveness import Policy, Watchman
 from server.logs import setup_logging
-from server.posts import Post, describe_end, say, url
+from server.posts import say, url
+from server.reload import REFUSED, Reload
 from server.signals import Signals
 
 _MS = 1_000_000
-#: Exit code of a child whose configuration cannot work: starting it again would not help.
-EXIT_CONFIG = 2
-#: A server that lost all processes of one kind answers what it holds (503) within this time.
-_LAST_WORDS_NS = 5_000 * _MS
+#: Longest pass of the loop, and the one while somebody is about to be ready.
+_PASS_MS, _SHORT_PASS_MS = 250, 20
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The loop over all children. ``run`` returns the exit code of the server."""
+    """The loop over all children. ``run`` returns the exit code of the server.
 
-    def __init__(self, ground: Ground, signals: Signals, policy: Policy) -> None:
-        self.ground, self.signals, self.policy = ground, signals, policy
-        self.posts = [Post("device", i) for i in range(len(ground.config.devices))]
-        self.posts += [Post("worker", i) for i in range(ground.config.workers)]
-        self.children: dict[int, Child] = {}
-        self.rolls: deque[Post] = deque()
+    Args:
+        ground: what the first crew stands on.
+        signals: entered.
+        policy: patience with children.
+        read_config: reads the configuration again at SIGHUP; without it the one there is stays.
+
+    Attributes:
+        crew: the processes that serve.
+        coming: those of a new configuration that are getting ready, if any.
+        parting: crews that finish what they accepted.
+        announced: the ready line has been printed.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        signals: Signals,
+        policy: Policy,
+        read_config: Callable[[], Config] | None = None,
+    ) -> None:
+        self.signals, self.policy, self._read_config = signals, policy, read_config
+        self._shared = Shared(select.poll(), MemoryKills())
+        self.crew = Crew(ground, policy, self._shared)
+        self.coming: Crew | None = None
+        self.parting: list[Crew] = []
         self.announced = False
-        self.exit_code = 0
-        self.leaving: RoleName | None = None
-        self._deadline_ns = 0
-        self._epoch = 0
-        self._blame = Blame(ground.segment, Slots(ground.segment))
-        self._memory_kills = MemoryKills()
-        self._poller = select.poll()
+        self._reload: Reload | None = None
+        self._reload_again = False
+        self._exit_code: int | None = None
+        self._close_at_ns = 0
 
-    # --- the loop -----------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        return f"<Supervisor of {self.crew!r}, coming {self.coming!r}, parting {self.parting!r}>"
 
     def run(self) -> int:
         """Run until the last child has left."""
-        self._poller.register(self.signals.fd, select.POLLIN)
+        self._shared.poller.register(self.signals.fd, select.POLLIN)
         watchman = Watchman(self.policy, monotonic_ns())
         try:
-            for post in self.posts:
-                self._start(post, post.lane)
-            while self.children or self.leaving is None:
-                ended = [fd for fd, _ in self._poller.poll(self._patience_ms()) if fd != self.signals.fd]
+            self.crew.start()
+            while not self.crew.gone or self.parting or self.coming:
+                ended = {fd for fd, _ in self._shared.poller.poll(self._patience_ms())}
                 now = monotonic_ns()
-                for fd in ended:
-                    self._bury(self.children.pop(fd), now)
                 for number in self.signals.take():
                     self._handle_signal(number, now)
-                self._watch(now, watchman.may_judge(now))
-                self._restart_due(now)
-                self._advance_rolls()
+                may_judge = watchman.may_judge(now)
+                for crew in self._crews():
+                    for fd in ended & crew.children.keys():
+                        crew.bury(crew.children.pop(fd), now)
+                    crew.step(now, may_judge)
                 self._announce()
+                self._advance_change(now)
                 self._advance_leaving(now)
                 if os.getpid() == 1:  # the init of a container inherits what its children leave behind
-                    reap_strangers({child.process.pid for child in self.children.values()})
+                    reap_strangers({c.process.pid for crew in self._crews() for c in crew.children.values()})
         finally:
-            self._end_all()
-        return self.exit_code
+            for crew in self._crews():
+                crew.end_all()
+        return self.crew.exit_code if self._exit_code is None else self._exit_code
+
+    def close(self) -> None:
+        """Close what all crews stand on."""
+        for crew in self._crews():
+            crew.ground.close()
+
+    def _crews(self) -> list[Crew]:
+        return [self.crew, *([self.coming] if self.coming else []), *self.parting]
 
     def _patience_ms(self) -> int:
         """How long a pass may wait: shortly while somebody is about to be ready."""
-        starting = any(not child.was_ready for child in self.children.values())
-        due = any(post.start_at_ns is not None for post in self.posts)
-        return 20 if starting or due else max(1, min(250, self.policy.heartbeat_ns // 4 // _MS))
-
-    def _end_all(self) -> None:
-        for child in self.children.values():
-            child.send(signal.SIGKILL)
-        for child in self.children.values():
-            child.bury()
-        self.children.clear()
-
-    # --- starting and ending one process --------------------------------------------------------
-
-    def _start(self, post: Post, lane: int, successor: bool = False) -> None:
-        """Start a process for ``post`` in ``lane``."""
-        post.start_at_ns = None
-        self._epoch = self._epoch % (2**24 - 1) + 1
-        try:
-            child = Child(self.ground, post.role, lane, post.ordinal, self._epoch)
-        except OSError as error:
-            _log.error("cannot start %s-%d: %s", post.role, lane, error)
-            if not successor:
-                self._count_early_death(post, monotonic_ns(), None)
-            return
-        self.children[child.pidfd] = child
-        self._poller.register(child.pidfd, select.POLLIN)
-        if successor:
-            post.successor = child
-        else:
-            post.child, post.lane = child, lane
-        _log.info("%s started, pid %d", child.name, child.process.pid)
-
-    def _bury(self, child: Child, now: int) -> None:
-        """A process has ended: give back what it held, wake the others, and fill its post again."""
-        self._poller.unregister(child.pidfd)
-        code = child.bury()
-        child.was_ready = child.was_ready or child.is_ready  # it may have died right after it said so
-        cause = find_cause(code, child.hang, child.stopped, self._memory_kills.grew())
-        if child.retiring and code >= 0:
-            cause = "outside"  # it left as it was told to, if not with everything done
-        if self.leaving and child.role == "worker" and child.was_ready and code:
-            self.exit_code = self.exit_code or 1  # it had accepted requests that nobody answers now
-        if child.role == "device":
-            outcome = self._blame.reap_device(child.epoch, cause, now)
-        else:
-            outcome = self._blame.reap_worker(child.index, child.epoch, cause, now)
-        child.lane.state = EMPTY
-        level = logging.INFO if child.retiring and code == 0 else logging.WARNING
-        _log.log(level, "%s ended (%s): %s", child.name, describe_end(child, code, cause), outcome)
-        self._refill(child, code, now)
-        self._wake_all()
-
-    def _refill(self, child: Child, code: int, now: int) -> None:
-        """Decide what happens to the post that ``child`` has left."""
-        post = next((p for p in self.posts if child in {p.child, p.successor}), None)
-        if post is None:
-            return
-        if child is post.successor:
-            post.successor = None
-            self.rolls.clear()
-            if not self.leaving:
-                _log.error("the replacement of %s-%d did not get ready", post.role, post.lane)
-            return
-        post.child = None
-        if child.retiring or child.role == self.leaving:
-            return
-        if post.successor is not None:
-            post.child, post.lane, post.successor = post.successor, post.successor.index, None
-        elif child.was_ready:
-            post.early_deaths, post.start_at_ns = 0, now
-        else:
-            self._count_early_death(post, now, code)
-
-    def _count_early_death(self, post: Post, now: int, code: int | None) -> None:
-        """Wait longer after each death before readiness, and give up in the end."""
-        post.early_deaths += 1
-        delay = None if code == EXIT_CONFIG else delay_ns(post.early_deaths, self.policy)
-        if delay is not None:
-            post.start_at_ns = now + delay
-            return
-        post.failed = True
-        self.ground.lane(post.role, post.lane).state = FAILED
-        _log.error("%s-%d did not get ready %d times: given up", post.role, post.lane, post.early_deaths)
-        if all(other.failed for other in self.posts if other.role == post.role) and self.leaving is None:
-            _log.critical("no %s process can be started: the server stops", post.role)
-            self._leave(EXIT_CONFIG if code == EXIT_CONFIG else 1, now, _LAST_WORDS_NS)
-
-    def _wake_all(self) -> None:
-        """Make everybody scan the slot headers: hints of the dead are lost."""
-        self.ground.segment.bump_scan_epoch()
-        for child in self.children.values():
-            self.ground.wake(child.role, child.index)
-
-    # --- watching --------------------------------------------------------------------------------
-
-    def _watch(self, now: int, may_judge: bool) -> None:
-        """Notice who has become ready, who hangs, and who was asked to leave and does not."""
-        for child in list(self.children.values()):
-            if not child.was_ready and child.is_ready:
-                self._welcome(child)
-            if child.kill_at_ns and now > child.kill_at_ns:
-                child.kill_at_ns = 0
-                child.send(signal.SIGKILL)
-            hang = find_hang(look(child.lane, child.enrolled_ns), now, self.policy) if may_judge else None
-            if hang is not None and child.hang is None:
-                _log.error("%s hangs (%s): killed", child.name, hang)
-                child.kill_hung(hang)
-
-    def _welcome(self, child: Child) -> None:
-        child.was_ready = True
-        _log.info("%s ready", child.name)
-        for post in self.posts:
-            if post.successor is child:
-                old, post.child, post.lane, post.successor = post.child, child, child.index, None
-                if old is not None:
-                    self._retire(old, monotonic_ns() + self.ground.config.drain_timeout_ms * _MS)
-            if post.child is child:
-                post.early_deaths = 0
-
-    def _retire(self, child: Child, kill_at_ns: int) -> None:
-        """Ask a process to finish what it has and leave. What waits for it goes to others."""
-        child.retiring, child.kill_at_ns = True, kill_at_ns
-        child.lane.state = DRAINING
-        child.send(signal.SIGTERM)
-        self._wake_all()
-
-    def _restart_due(self, now: int) -> None:
-        for post in self.posts:
-            if post.start_at_ns is not None and now >= post.start_at_ns:
-                self._start(post, post.lane)
+        if self._close_at_ns or any(crew.is_changing for crew in self._crews()):
+            return _SHORT_PASS_MS
+        return max(1, min(_PASS_MS, self.policy.heartbeat_ns // 4 // _MS))
 
     def _announce(self) -> None:
-        """Print the ready line once: every post is filled or given up."""
-        if self.announced or self.leaving:
-            return
-        if all(post.failed or (post.child is not None and post.child.was_ready) for post in self.posts):
+        """Print the ready line once."""
+        if self.crew.complete and not self.announced and not self.crew.leaving:
             self.announced = True
-            say(f"server ready: {url(self.ground)}")
+            say(f"server ready: {url(self.crew.ground)}")
 
-    # --- replacing -------------------------------------------------------------------------------
+    # --- a new configuration ----------------------------------------------------------------------
 
-    def roll(self, role: RoleName) -> None:
-        """Replace every process of ``role``, one by one, each once its successor is ready."""
-        self.rolls.extend(post for post in self.posts if post.role == role and post not in self.rolls)
+    def _change(self) -> None:
+        """SIGHUP: read the configuration again, after what is under way."""
+        if self._read_config is None:
+            self._replace_all()
+        elif self._reload or self.coming:
+            self._reload_again = True
+        else:
+            self._reload = Reload(self._read_config, self.crew.ground.config)
 
-    def _advance_rolls(self) -> None:
-        if self.leaving:
-            self.rolls.clear()
-        changing = any(post.successor for post in self.posts)
-        if not self.rolls or changing or any(child.retiring for child in self.children.values()):
+    def _replace_all(self) -> None:
+        _log.info("all processes are replaced, one after another")
+        self.crew.roll("device")
+        self.crew.roll("worker")
+
+    def _advance_change(self, now: int) -> None:
+        self._part(now)
+        if self._reload is not None and self._reload.done:
+            reload, self._reload = self._reload, None
+            if reload.config == self.crew.ground.config:
+                self._replace_all()
+            elif reload.config is not None:
+                self._prepare(reload.config)
+        if self.coming is not None:
+            self._take_over(self.coming, now)
+        if self._reload_again and not (self._reload or self.coming):
+            self._reload_again = False
+            self._change()
+
+    def _prepare(self, config: Config) -> None:
+        """Start a crew for a new configuration beside the one that serves, on memory of its own."""
+        listen = self.crew.ground.listen
+        if self._close_at_ns or self.crew.leaving or listen is None:
             return
-        post = self.rolls.popleft()
-        if post.failed:
-            post.failed, post.early_deaths = False, 0
-            self._start(post, post.lane)
-        elif post.child is not None and post.child.was_ready:
-            used = {other.lane for other in self.posts if other.role == post.role}
-            self._start(post, self.ground.spare_lane(post.role, used), successor=True)
+        try:
+            ground = Ground(config, listen.dup())
+        except (OSError, MemoryError, ValueError) as error:
+            _log.error("%s: %s", REFUSED, error)
+            return
+        _log.info("the configuration has changed: new processes take over once all of them are ready")
+        self.coming = Crew(ground, self.policy, self._shared, successor=True)
+        self.coming.start()
 
-    # --- leaving ---------------------------------------------------------------------------------
+    def _take_over(self, coming: Crew, now: int) -> None:
+        """Let the old crew go once the new one is complete; give the new one up when a process fails."""
+        if coming.failed:
+            _log.error("%s: a process did not get ready", REFUSED)
+            self._retire(coming, now)
+            self.coming = None
+        elif coming.complete:
+            _log.info("the new configuration serves")
+            old, self.crew, self.coming = self.crew, coming, None
+            coming.establish(self.policy)
+            self._retire(old, now)
+
+    def _retire(self, crew: Crew, now: int) -> None:
+        crew.leave(0, now, crew.ground.config.drain_timeout_ms * _MS, handed_over=True)
+        self.parting.append(crew)
+
+    def _part(self, now: int) -> None:
+        """Close what crews stood on that have left."""
+        for crew in [crew for crew in self.parting if crew.gone]:
+            self.parting.remove(crew)
+            crew.ground.close()
+
+    # --- leaving ------------------------------------------------------------------------------------
 
     def _handle_signal(self, number: signal.Signals, now: int) -> None:
         if number == signal.SIGHUP:
-            _log.info("SIGHUP: all processes are replaced, one after another")
-            self.roll("device")
-            self.roll("worker")
-        elif self.leaving is None:
-            _log.info("%s: finishing what was accepted", number.name)
-            self._leave(0, now, self.ground.config.drain_timeout_ms * _MS)
-        else:
+            _log.info("SIGHUP")
+            self._change()
+        elif self._close_at_ns or self.crew.leaving:
             _log.warning("%s again: stopping at once", number.name)
-            self.exit_code = 128 + number
-            self._end_all()
+            self._exit_code = 128 + number
+            self._stop_at_once(now)
+        else:
+            grace_ms = self.crew.ground.config.drain_grace_ms if number == signal.SIGTERM else 0
+            _log.info("%s: not ready from now on, finishing in %d ms", number.name, grace_ms)
+            self.crew.ground.segment.draining = True
+            self._close_at_ns = now + grace_ms * _MS + 1
 
-    def _leave(self, exit_code: int, now: int, patience_ns: int) -> None:
-        """Stop accepting; workers finish what they accepted and go, then the devices do."""
-        self.exit_code, self.leaving, self._deadline_ns = exit_code, "worker", now + patience_ns
-        self.ground.segment.draining = True
-        self.ground.close_listener()
-        self._dismiss("worker")
-
-    def _dismiss(self, role: RoleName) -> None:
-        """Ask everybody of ``role`` to leave; nobody of them is started any more."""
-        for post in self.posts:
-            if post.role == role:
-                post.start_at_ns = None
-        for child in self.children.values():
-            if child.role == role and not child.retiring:
-                self._retire(child, 0)
+    def _stop_at_once(self, now: int) -> None:
+        for crew in self._crews():
+            if not crew.leaving:
+                crew.leave(0, now, 0)
+            crew.end_all()
 
     def _advance_leaving(self, now: int) -> None:
-        if self.leaving is None:
+        """Close the port when the time of grace is over."""
+        if self.crew.leaving or not self._close_at_ns or now < self._close_at_ns:
             return
-        if self.leaving == "worker" and not any(child.role == "worker" for child in self.children.values()):
-            self.leaving = "device"
-            self._dismiss("device")
-        if now > self._deadline_ns and self.children:
-            _log.error("not finished in time: %s", ", ".join(map(repr, self.children.values())))
-            self.exit_code = self.exit_code or 1
-            self._end_all()
+        self.crew.leave(0, now, self.crew.ground.config.drain_timeout_ms * _MS)
+        if self.coming is not None:
+            self._retire(self.coming, now)
+            self.coming = None
 
 
-def serve(config: Config, listen: socket.socket, policy: Policy | None = None) -> int:
+def serve(
+    config: Config,
+    listen: socket.socket,
+    policy: Policy | None = None,
+    read_config: Callable[[], Config] | None = None,
+) -> int:
     """Serve until told to stop. Main thread only: children die with the thread that starts them.
 
     Args:
         config: the whole configuration.
         listen: bound socket; owned by this function from now on.
         policy: patience with children; by default from ``config.heartbeat_timeout_ms``.
+        read_config: reads the configuration again at SIGHUP.
 
     Returns:
         Exit code: 0 after a clean stop, 1 when accepted work was not finished in time or nothing could
@@ -291,10 +231,10 @@ def serve(config: Config, listen: socket.socket, policy: Policy | None = None) -
     """
     setup_logging("supervisor", config.log_format, config.log_level)
     ground = Ground(config, listen)
-    try:
-        with Signals() as signals:
-            return Supervisor(
-                ground, signals, policy or Policy(heartbeat_ns=config.heartbeat_timeout_ms * _MS)
-            ).run()
-    finally:
-        ground.close()
+    patience = policy or Policy(heartbeat_ns=config.heartbeat_timeout_ms * _MS)
+    with Signals() as signals:
+        supervisor = Supervisor(ground, signals, patience, read_config)
+        try:
+            return supervisor.run()
+        finally:
+            supervisor.close()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _TICK_S = 0.05
 #: Idle connections are closed after this; longer than the 60 s that load balancers commonly keep theirs.
 _KEEP_ALIVE_S = 75
+#: A connection in use gets so long to end with an answer: who sends on one just as it closes loses a request.
+_IDLE_GRACE_S = 1.0
 #: Connections the kernel may hold until they are accepted.
 _BACKLOG = 1024
 #: Received bytes that wait for the handler before reading pauses; below it each stop costs a round of
@@ -159,8 +161,8 @@ class Worker:
         while True:
             self._lane.touch()
             self._dispatcher.tick()
-            if self._segment.draining:
-                self._stop.set()
+            if self._segment.draining:  # until the port closes, each answer ends its connection
+                self._routes.draining = True
             await asyncio.sleep(_TICK_S)
 
     async def _drain(self, server: Any) -> int:
@@ -168,10 +170,12 @@ class Worker:
         self._routes.draining = True
         server.close()
         self._socket.close()
-        give_up = time.monotonic() + self._config.drain_timeout_ms / 1000
+        told = time.monotonic()
+        give_up = told + self._config.drain_timeout_ms / 1000
         while server.connections and time.monotonic() < give_up:
-            for connection in list(server.connections):
-                connection.close_if_idle()
+            if time.monotonic() > told + _IDLE_GRACE_S:
+                for connection in list(server.connections):
+                    connection.close_if_idle()
             await asyncio.sleep(_TICK_S)
         left = len(server.connections)
         if left:

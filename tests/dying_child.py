@@ -1,8 +1,8 @@
-"""A worker or device that kills itself at a planted step: ``python -m tests.dying_child MODULE ARGUMENT...``.
+"""A worker or device with planted faults: ``python -m tests.dying_child MODULE ARGUMENT...``.
 
 A step is planted by a file of its name in ``STOPS_FOLDER``. The first process that comes to it takes the
 file away and is gone, without another instruction. While a file ``hold`` is there, processes wait at
-their start.
+their start; while one named in ``BUGS`` is there, they have that bug.
 """
 
 import os
@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import kernels.ring
@@ -19,6 +20,15 @@ import kernels.slots
 STEPS = {
     "device": ("claimed", "computed", "finished", "told"),
     "worker": ("taken", "published", "pushed", "read"),
+}
+#: Bugs that a gate must catch.
+BUGS = {
+    "mute": "wake-ups are not sent",
+    "mix": "a device answers with the texts of the item before",
+    "lose": "a device drops what it has computed",
+    "keep_slot": "a worker does not free slots",
+    "keep_file": "a worker opens a file for each request",
+    "finish_all": "work that nobody waits for is done all the same",
 }
 #: No test holds a process for longer; should one forget to let go, it ends.
 HOLD_LIMIT_S = 60
@@ -33,10 +43,18 @@ def step(name):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def has(bug):
+    """Whether this process has the bug now."""
+    assert bug in BUGS
+    return Path(os.environ["STOPS_FOLDER"], bug).exists()
+
+
 class Slots(kernels.slots.Slots):
     """Comes to a step around each edge."""
 
     def take(self, worker, nbytes):
+        if has("keep_file"):
+            os.open("/dev/null", os.O_RDONLY)
         slot = super().take(worker, nbytes)
         step("taken")
         return slot
@@ -58,8 +76,20 @@ class Slots(kernels.slots.Slots):
             step("claimed")
         return claimed
 
+    def release(self, slot, generation):
+        return has("keep_slot") or super().release(slot, generation)
+
+    def withdraw(self, slot, generation):
+        return not has("finish_all") and super().withdraw(slot, generation)
+
+    def abandon(self, slot, generation):
+        if not has("finish_all"):
+            super().abandon(slot, generation)
+
     def finish(self, slot, generation, epoch, result_bytes):
         step("computed")
+        if has("lose"):
+            return False
         finished = super().finish(slot, generation, epoch, result_bytes)
         if finished:
             step("finished")
@@ -89,11 +119,33 @@ class Ring:
         return pushed
 
 
+def plant_in_engine():
+    """Give the fake engine the bug ``mix``."""
+    import pipelines.engines.fake
+
+    class Checksums:
+        last = 0
+
+        def crc32(self, data):
+            answer, self.last = self.last, zlib.crc32(data)
+            return answer if has("mix") else self.last
+
+    pipelines.engines.fake.zlib = Checksums()
+
+
+def plant_in_system():
+    """Give wake-ups the bug ``mute``."""
+    write = os.eventfd_write
+    os.eventfd_write = lambda fd, value: None if has("mute") else write(fd, value)
+
+
 def main():
     give_up = time.monotonic() + HOLD_LIMIT_S
     while Path(os.environ["STOPS_FOLDER"], "hold").exists() and time.monotonic() < give_up:
         time.sleep(0.002)
     kernels.slots.Slots, kernels.ring.Ring = Slots, Ring
+    plant_in_engine()
+    plant_in_system()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

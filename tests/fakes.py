@@ -23,6 +23,8 @@ FAULTS = {
     "error": (250, 110, 250),
     "slow": (250, 130, 250),
     "allocate": (250, 150, 250),
+    "leak": (250, 170, 250),
+    "crash": (250, 190, 250),
 }
 SLOW_MS = 1500
 
@@ -47,20 +49,30 @@ _DESCRIPTIONS = {
 }
 
 
-def fake_models(folder, *, detection_ms=5.0, recognition_ms=1.0, slow_ms=SLOW_MS, faults=()):
+def fake_models(
+    folder,
+    *,
+    detection_ms=5.0,
+    recognition_ms=1.0,
+    slow_ms=SLOW_MS,
+    allocate=1 << 20,
+    leak=1 << 20,
+    faults=(),
+):
     """Model folders below ``folder``; role to ModelFiles.
 
     Args:
         folder: an empty folder.
         detection_ms, recognition_ms: one-thread time of a run.
         slow_ms: how much longer a ``slow`` page takes.
+        allocate, leak: bytes that such a page takes.
         faults: further faults of the detector, before the named ones.
     """
     named = [
         {
             "pixel": list(colour),
             "action": action,
-            "amount": {"slow": slow_ms, "allocate": 1 << 20}.get(action, 0),
+            "amount": {"slow": slow_ms, "allocate": allocate, "leak": leak}.get(action, 0),
         }
         for action, colour in FAULTS.items()
     ]
@@ -85,8 +97,8 @@ def fake_models(folder, *, detection_ms=5.0, recognition_ms=1.0, slow_ms=SLOW_MS
     return models
 
 
-def fake_config(folder, *, devices=2, workers=1, limits=None, window=2, **models):
-    """OCR on fake engines. ``models`` goes to :func:`fake_models`."""
+def fake_config(folder, *, devices=2, workers=1, limits=None, window=2, config=None, **models):
+    """OCR on fake engines. ``models`` goes to :func:`fake_models`, ``config`` to the configuration."""
     files = fake_models(folder, **models)
     pipeline = PipelineConfig(
         name="ocr",
@@ -103,6 +115,7 @@ def fake_config(folder, *, devices=2, workers=1, limits=None, window=2, **models
         workers=workers,
         host="127.0.0.1",
         limits=limits or Limits(),
+        **{"drain_grace_ms": 0} | (config or {}),
     )
 
 

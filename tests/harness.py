@@ -47,11 +47,11 @@ class Server:
         self.config, self.log_path = config, Path(folder) / "server.log"
         self.seen = set()
         self.expected_exit = 0
-        setup = Path(folder) / "setup.json"
-        setup.write_bytes(msgspec.json.encode(Setup(config, policy, str(stops))))
+        self.setup_path, self._setup = Path(folder) / "setup.json", Setup(config, policy, str(stops))
+        self.setup_path.write_bytes(msgspec.json.encode(self._setup))
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.serve", str(setup)],
+                [sys.executable, "-m", "tests.serve", str(self.setup_path)],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -91,13 +91,29 @@ class Server:
         raise AssertionError(f"no ready line:\n{self.log()[-4000:]}")
 
     def _attach(self):
-        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            if str(entry.readlink()).startswith("/memfd:segment"):
-                self.segment = Segment.attach(os.open(entry, os.O_RDWR))
-                self.slots = Slots(self.segment)
-                self._memory = os.fstat(self.segment.fd)[1:3]
-                return
-        raise AssertionError("the supervisor holds no segment")
+        found = self._segments()
+        assert found, "the supervisor holds no segment"
+        self.segment = Segment.attach(os.open(found[0], os.O_RDWR))
+        self.slots = Slots(self.segment)
+        self._memory = os.fstat(self.segment.fd)[1:3]
+
+    def reconfigure(self, config):
+        """Put another configuration where the server reads it, and tell it to."""
+        self.setup_path.write_bytes(msgspec.json.encode(msgspec.structs.replace(self._setup, config=config)))
+        self.process.send_signal(signal.SIGHUP)
+
+    def follow(self, config):
+        """Wait until the new processes of ``config`` serve alone, and look at their memory from now on."""
+        wait_for(lambda: "the new configuration serves" in self.log(), 30, "the new configuration serves")
+        wait_for(lambda: len(self._segments()) == 1, 30, "the old processes have left")
+        self.slots = None
+        self.segment.close()
+        self.config = config
+        self._attach()
+
+    def _segments(self):
+        files = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return [entry for entry in files if _link(entry).startswith("/memfd:segment")]
 
     def wait_exit(self, timeout=30.0):
         """Exit code of the server."""
@@ -173,6 +189,17 @@ class Server:
         counts = {role: sorted(map(_fd_count, self.pids(role))) for role in ("worker", "device")}
         return counts | {"supervisor": _fd_count(self.process.pid)}
 
+    def settled_files(self):
+        """:meth:`open_files` once connections that have just been closed are gone there too."""
+        seen = []
+
+        def settled():
+            seen.append(self.open_files())
+            return seen[-40:] == [seen[-1]] * 40
+
+        wait_for(settled, what="files come and go")
+        return seen[-1]
+
     def check_calm(self, files_before):
         """Everybody is back, every slot is free, nobody holds more files than before, no wake-up was lost."""
         self.wait_ready()
@@ -185,6 +212,14 @@ class Server:
 
     def connect(self, timeout=30.0):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def is_ready(self):
+        """What ``/health/ready`` says, over a connection of its own."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.request("GET", "/health/ready")
+            response = connection.getresponse()
+            response.read()
+            return response.status == 200
 
     def post(self, content, path="/ocr", headers=None, timeout=30.0):
         """(status, body as object) over a connection of its own."""
@@ -214,6 +249,12 @@ def _files_of(pid):
                 with contextlib.suppress(OSError):
                     found.add(entry.stat()[1:3])
     return found
+
+
+def _link(entry):
+    with contextlib.suppress(OSError):
+        return str(entry.readlink())
+    return ""
 
 
 def _fd_count(pid):
@@ -266,6 +307,10 @@ class Load:
         for thread in self._threads:
             thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
+
+    def stop(self):
+        """Send nothing more; what is on its way is waited for at the end."""
+        self._stop.set()
 
     def wait_more(self, count, timeout=30.0):
         """Until ``count`` more right answers have come."""

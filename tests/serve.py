@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 import server.children
+from pipelines.core.errors import ConfigError
 from server.config import Config
 from server.liveness import Policy
 from server.supervisor import serve
@@ -21,12 +22,21 @@ class Setup(msgspec.Struct):
     stops: str = ""
 
 
+def read(path):
+    """The setup in a file. Raises ConfigError, as reading a configuration does."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=Setup)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(str(error)) from error
+
+
 def main(path):
-    setup = msgspec.json.decode(Path(path).read_bytes(), type=Setup)
+    setup = read(path)
     if setup.stops:
         os.environ["STOPS_FOLDER"] = setup.stops
         server.children.child_command = lambda module: [sys.executable, "-m", "tests.dying_child", module]
-    return serve(setup.config, socket.create_server((setup.config.host, 0), backlog=512), setup.policy)
+    listen = socket.create_server((setup.config.host, 0), backlog=512)
+    return serve(setup.config, listen, setup.policy, lambda: read(path).config)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ to another request, and one that was computed from damaged pixels.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -28,6 +29,8 @@ _TOLERANCE = 2.0
 _STRIDE = 8
 #: Most hexadecimal digits that a checksum of 32 bits has.
 _DIGITS = 8
+#: What ``leak`` keeps.
+_kept: list[np.ndarray] = []
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,13 +38,13 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         pixel: the colour as it is in the image (before normalisation), channel order of the tensor.
-        action: ``abort``, ``segv`` and ``exit`` end the process; ``hang`` never returns; ``raise`` is a
-            foreign exception; ``error`` an EngineError; ``slow`` takes ``amount`` milliseconds;
-            ``allocate`` touches ``amount`` bytes, then answers.
+        action: ``abort``, ``segv`` and ``exit`` end the process, ``crash`` does so by a bad pointer in C;
+            ``hang`` never returns; ``raise`` is a foreign exception; ``error`` an EngineError; ``slow`` takes
+            ``amount`` milliseconds; ``allocate`` touches ``amount`` bytes, then answers; ``leak`` keeps them.
     """
 
     pixel: tuple[int, int, int]
-    action: Literal["abort", "segv", "exit", "hang", "raise", "error", "slow", "allocate"]
+    action: Literal["abort", "segv", "exit", "crash", "hang", "raise", "error", "slow", "allocate", "leak"]
     amount: int = 0
 
 
@@ -157,11 +160,13 @@ class FakeEngine(Engine):
 
 
 def _happen(fault: Fault) -> None:
-    """Let the fault happen; returns only from ``slow`` and ``allocate``."""
+    """Let the fault happen; returns only from ``slow``, ``allocate`` and ``leak``."""
     if fault.action == "abort":
         os.abort()
     elif fault.action == "segv":
         os.kill(os.getpid(), signal.SIGSEGV)
+    elif fault.action == "crash":
+        ctypes.memset(1, 0, 1)
     elif fault.action == "exit":
         os._exit(fault.amount or 255)
     elif fault.action == "hang":
@@ -173,6 +178,8 @@ def _happen(fault: Fault) -> None:
         raise EngineError("a fault that was asked for")
     elif fault.action == "slow":
         time.sleep(fault.amount / 1000)
+    elif fault.action == "leak":
+        _kept.append(np.ones(fault.amount, np.uint8))
     else:
         np.ones(fault.amount, np.uint8).sum()
 

@@ -63,7 +63,7 @@ def start(tmp_path):
     servers = []
 
     def run(*options, cwd=ROOT, command=(sys.executable, "-m", "server")):
-        argv = [*command, "--host", "127.0.0.1", "--port", "0", *options]
+        argv = [*command, "--host", "127.0.0.1", "--port", "0", "--drain_grace_ms", "0", *options]
         servers.append(Started(argv, cwd, tmp_path))
         return servers[-1]
 

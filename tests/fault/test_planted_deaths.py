@@ -6,39 +6,16 @@ import os
 import signal
 import threading
 
-import msgspec
 import pytest
 
 from kernels.slots import FREE, READY
 from tests.conditions import wait_for
 from tests.dying_child import STEPS
-from tests.fakes import RightAnswers, body, fake_config, page
-from tests.harness import POLICY, Server, texts_of
+from tests.fakes import RightAnswers, body, page
+from tests.harness import texts_of
+from tests.planted import Planted
 
 pytestmark = pytest.mark.fault
-
-#: Nobody who is held or stopped by these tests counts as hung.
-PATIENT = msgspec.structs.replace(POLICY, heartbeat_ns=60_000_000_000)
-SLOW_MS = 150
-
-
-class Planted(Server):
-    """A server whose processes die where :meth:`plant` says."""
-
-    def __init__(self, folder, **config):
-        self.stops = folder / "stops"
-        self.stops.mkdir()
-        config = fake_config(folder / "models", window=1, slow_ms=SLOW_MS, **config)
-        super().__init__(config, folder, PATIENT, self.stops)
-
-    def plant(self, step):
-        (self.stops / step).touch()
-
-    def wait_dead(self, step):
-        wait_for(lambda: not (self.stops / step).exists(), what=f"a process comes to {step}")
-
-    def let_go(self):
-        (self.stops / "hold").unlink()
 
 
 @pytest.fixture(scope="module")

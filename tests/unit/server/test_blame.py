@@ -80,7 +80,7 @@ class World:
     def __init__(self):
         self.segment = Segment.create(1, 2, [(1 << 20, 8)])
         self.slots = Slots(self.segment)
-        self.blame = Blame(self.segment, self.slots)
+        self.blame = Blame(self.segment, self.slots, 600 * 10**9)
         self.epoch = 1
         self.segment.worker(0).incarnate(os.getpid(), self.epoch)
 

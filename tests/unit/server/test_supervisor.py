@@ -41,7 +41,7 @@ class Stage:
         self.folder, self.monkeypatch = tmp_path, monkeypatch
         self.failure = None
 
-    def play(self, parts, script, *, devices=1, workers=1, policy=QUICK, drain_ms=5000):
+    def play(self, parts, script, *, devices=1, workers=1, policy=QUICK, drain_ms=5000, grace_ms=0):
         """The supervisor's exit code. ``script(self)`` ends it with a signal, or it ends by itself."""
         self.monkeypatch.setenv("TOY_PARTS", json.dumps(parts))
         self.monkeypatch.setenv("TOY_FOLDER", str(self.folder))
@@ -58,6 +58,7 @@ class Stage:
             devices=(DeviceConfig(),) * devices,
             workers=workers,
             host="127.0.0.1",
+            drain_grace_ms=grace_ms,
             drain_timeout_ms=drain_ms,
             limits=Limits(max_pixels=1000),
         )
@@ -262,8 +263,8 @@ def test_drain_lets_workers_go_first_and_keeps_devices_alive_meanwhile(stage):
         wait_for(stage.is_ready)
         stage.kill("worker", 0, signal.SIGSTOP)  # it cannot finish yet
         stop(stage)
-        wait_for(lambda: stage.segment.draining)
-        assert stage.segment.worker(0).state == DRAINING
+        wait_for(lambda: stage.segment.worker(0).state == DRAINING)
+        assert stage.segment.draining
         assert stage.ground.listen is None
         stage.kill("device", 0, signal.SIGKILL)
         wait_for(lambda: len(stage.starts("device")) == 2 and stage.segment.device(0).state == READY)
@@ -296,7 +297,7 @@ def test_roll_replaces_everybody_through_the_spare_lane(stage):
         wait_for(stage.is_ready)
         stage.signals.send(signal.SIGHUP)
         wait_for(lambda: all(len(stage.starts(r, [o])) == 2 for r, o in everybody))
-        wait_for(lambda: len(stage.supervisor.children) == 3 and not stage.supervisor.rolls)
+        wait_for(lambda: len(stage.supervisor.crew.children) == 3 and not stage.supervisor.crew.rolls)
         lanes = [stage.starts(role, [ordinal])[1][0] for role, ordinal in everybody]
         assert lanes == [2, 0, 1]  # device 0 moves to the spare, device 1 to the lane it left
         assert [stage.segment.device(i).state for i in range(3)] == [READY, EMPTY, READY]
@@ -314,7 +315,7 @@ def test_a_replacement_that_does_not_get_ready_changes_nothing(stage):
         wait_for(stage.is_ready)
         stage.signals.send(signal.SIGHUP)
         wait_for(lambda: len(stage.starts("device")) == 2)
-        wait_for(lambda: len(stage.supervisor.children) == 2 and not stage.supervisor.rolls)
+        wait_for(lambda: len(stage.supervisor.crew.children) == 2 and not stage.supervisor.crew.rolls)
         assert stage.segment.device(0).state == READY
         assert len(stage.starts("worker")) == 1
         stop(stage)
@@ -329,7 +330,7 @@ def test_the_old_process_may_die_while_its_replacement_starts(stage):
         wait_for(lambda: len(stage.starts("device")) == 2)
         os.kill(stage.starts("device")[0][2], signal.SIGKILL)
         wait_for(lambda: stage.segment.device(1).state == READY and len(stage.starts("worker")) == 2)
-        wait_for(lambda: len(stage.supervisor.children) == 2 and not stage.supervisor.rolls)
+        wait_for(lambda: len(stage.supervisor.crew.children) == 2 and not stage.supervisor.crew.rolls)
         assert len(stage.starts("device")) == 2
         stop(stage)
 
