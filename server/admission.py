@@ -14,6 +14,9 @@ from pipelines.core.errors import BadRequest, DeadlinePassed, Overloaded
 from server.config import Limits
 
 _MS = 1_000_000
+#: Share of the latency budget that the expected wait and work may take: estimates are means, and what is
+#: late is lost work.
+_BUDGET_SHARE = 0.9
 
 
 class Admission:
@@ -67,24 +70,27 @@ class Admission:
                 will wait.
         """
         allowed = self._limits.request_timeout_ms * patience
+        if self._limits.latency_budget_ms and not errand:
+            allowed = min(allowed, self._limits.latency_budget_ms * patience)
         timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
         if not errand:
             self.check_queue(timeout)
         return Permit(self, self._clock_ns() + timeout * _MS)
 
-    def check_queue(self, left_ms: float) -> None:
-        """Raise Overloaded (or NotReady) when a request with so much time left would wait too long.
+    def check_queue(self, left_ms: float, own_ms: float = 0.0) -> None:
+        """Raise Overloaded (or NotReady) when a request with so much time left would be too late.
 
         One that cannot be in time would only take the place of one that can: with earliest deadlines
         first, a server that let it in would answer hardly anybody.
         """
         queued = self._queued_ms() + self._scale() * self.unpublished_ms / self._devices
-        if queued > min(self._limits.max_queue_ms, left_ms):
+        late_ms = (1 - _BUDGET_SHARE) * self._limits.latency_budget_ms
+        if queued > self._limits.max_queue_ms or queued + own_ms > left_ms - late_ms:
             # When the client comes back, half of what waits now has been worked off.
             raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
 
-    def check_own(self, total_ms: float, pages: int, left_ms: float) -> None:
-        """Raise DeadlinePassed when a request alone takes longer than the time it has left.
+    def check_own(self, total_ms: float, pages: int, left_ms: float) -> float:
+        """Milliseconds that a request takes alone. Raises DeadlinePassed when that is more than it has left.
 
         Deadlines are looked at between stages only: one huge image could hold a device for minutes that
         nobody waits for.
@@ -95,6 +101,7 @@ class Admission:
             raise DeadlinePassed(
                 f"The input needs about {needs} s on this server, and its deadline is in {has:.3g} s"
             )
+        return own_ms
 
     def hold(self, nbytes: int, already: int) -> None:
         """Count bytes of a request in that holds ``already`` bytes.
@@ -158,8 +165,8 @@ class Permit:
         body. Raises Overloaded, or DeadlinePassed when it cannot be in time even alone.
         """
         left_ms = 1000 * self.left_s()
-        self._admission.check_own(total_ms, pages, left_ms)
-        self._admission.check_queue(left_ms)
+        own_ms = self._admission.check_own(total_ms, pages, left_ms)
+        self._admission.check_queue(left_ms, own_ms)
         self._expect(total_ms)
 
     def published(self, cost_ms: float) -> None:

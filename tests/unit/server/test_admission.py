@@ -70,6 +70,26 @@ def test_retry_after_grows_with_the_queue():
     assert refused.value.retry_after_s == 5
 
 
+def test_a_latency_budget_is_the_deadline_and_leaves_room_for_the_request_itself():
+    door = Door(devices=1, latency_budget_ms=200)
+    permit = door.admission.admit()
+    assert permit.deadline_ns == 1_000 + 200_000_000
+    assert door.admission.admit(50).deadline_ns == 1_000 + 50_000_000
+    door.queued = 100  # of the 180 ms that may be expected
+    permit.cost(80)
+    permit.published(80)
+    with pytest.raises(Overloaded):
+        permit.cost(81)
+    door.queued = 181
+    with pytest.raises(Overloaded):
+        door.admission.admit()
+
+
+def test_a_latency_budget_leaves_errands_alone():
+    door = Door(latency_budget_ms=200, request_timeout_ms=60_000)
+    assert door.admission.admit(errand=True).deadline_ns == 1_000 + 60_000_000_000
+
+
 def test_no_device_is_not_ready():
     def nobody():
         raise NotReady
