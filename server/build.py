@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pipelines.core.base import PipelineConfig
+from pipelines.core.base import ModelFiles, PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
-from pipelines.core.registry import load_engine
+from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.yaml_config import PipelineSpec, load
 from server.choose import EngineWish, choose_engine, fitting, parse_hpi_config, reads_onnx
 from server.config import Config, DeviceConfig, Limits
@@ -46,10 +46,7 @@ def build_config(
     for line in _notices(args, spec):
         if notice:
             notice(line)
-    models = {
-        role: store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
-        for role, choice in spec.models.items()
-    }
+    models, absent = _resolved(spec, store, wish)
     engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
     pipeline = PipelineConfig(
         name=spec.name,
@@ -60,6 +57,8 @@ def build_config(
         engines=engines,
         serving=spec.serving,
         padding=args.padding,
+        absent=absent,
+        files=load_pipeline(spec.name).fetch(spec.options, store.root, store.stream),
     )
     cores = machine.cores()
     limits = {field.name: getattr(args, field.name) for field in msgspec.structs.fields(Limits)}
@@ -79,6 +78,22 @@ def build_config(
         max_rss_mb=args.max_rss_mb,
         limits=Limits(**limits),
     )
+
+
+def _resolved(
+    spec: PipelineSpec, store: ModelStore, wish: EngineWish
+) -> tuple[dict[str, ModelFiles], dict[str, str]]:
+    """Role to model, and optional role to why there is none. Raises ConfigError."""
+    roles = load_pipeline(spec.name).roles
+    models, absent = {}, {}
+    for role, choice in spec.models.items():
+        try:
+            models[role] = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
+        except ConfigError as error:
+            if not roles[role].optional or choice.directory is not None:
+                raise
+            absent[role] = f"{choice.name}: {error}"
+    return models, absent
 
 
 def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:

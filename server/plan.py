@@ -49,6 +49,8 @@ def _models(pipeline: PipelineConfig) -> Iterator[str]:
         engine = pipeline.engines[role]
         loaded = f"{engine}, {_digest(model, engine)}, from {model.source}"
         yield f"{role:<{roles}}  {model.name:<{names}}  {loaded}"
+    for role, reason in pipeline.absent.items():
+        yield f"{role:<{roles}}  off: {reason}"
 
 
 def _digest(model: ModelFiles, engine: str) -> str:

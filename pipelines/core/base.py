@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 import msgspec
 import numpy as np
@@ -68,6 +69,8 @@ class PipelineConfig(msgspec.Struct, frozen=True):
         engines: role to engine name.
         serving: the ``Serving`` section.
         padding: ``exact`` or ``tight`` line padding (design, section 4).
+        absent: optional role to why its model could not be had.
+        files: what :meth:`Pipeline.fetch` gave.
     """
 
     name: str
@@ -78,6 +81,8 @@ class PipelineConfig(msgspec.Struct, frozen=True):
     engines: dict[str, str]
     serving: ServingOptions = ServingOptions()
     padding: Literal["exact", "tight"] = "tight"
+    absent: dict[str, str] = {}
+    files: dict[str, str] = {}
 
 
 # --- the device side ------------------------------------------------------------
@@ -316,6 +321,7 @@ class Role(msgspec.Struct, frozen=True):
         beta_key: key under ``Pipeline`` in a 2024 YAML (``text_det_model``), or None.
         default: model name when no YAML says otherwise, or None: not loaded by default.
         official: what PaddleX 3.7.2 takes in its place (``paddlex/configs/pipelines``), or None: the same.
+        optional: left out, with a line in the plan, where no folder is given and the model cannot be had.
     """
 
     task: str
@@ -323,6 +329,7 @@ class Role(msgspec.Struct, frozen=True):
     beta_key: str | None = None
     default: str | None = None
     official: str | None = None
+    optional: bool = False
 
     def named(self, models: ModelSet) -> str | None:
         """The model of one set of defaults."""
@@ -372,6 +379,14 @@ class Pipeline(ABC):
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
         """Upper bound of the packed result. Overflow is a counted 500."""
         return 256 * 1024
+
+    @classmethod
+    def fetch(cls, options: Mapping[str, Any], cache_dir: Path, stream: TextIO | None) -> dict[str, str]:
+        """Files besides models that these options need, by name: fetched once, before anything starts.
+
+        Raises ConfigError.
+        """
+        return {}
 
     @classmethod
     def desk(cls, config: PipelineConfig) -> Any:

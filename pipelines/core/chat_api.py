@@ -178,7 +178,7 @@ class Question(msgspec.Struct):
         is_table = kind == "html"
         messages = prompt("table" if is_table else "text", content, self.missing, wording)
         self.prompts.setdefault(kind, []).append("\n\n".join(message["content"] for message in messages))
-        said = await cast("Desk", errand.desk).client.chat(self.llm, messages)
+        said = await cast("Desk", errand.desk).chat(self.llm, messages, self.missing)
         if said.reasoning:
             self.reasoning.append(said.reasoning)
         self.found |= await errand.in_thread(values, said.content, self.missing)

@@ -5,20 +5,22 @@ The environment is stronger than the YAML. ``NAME`` below is ``LLM`` or ``EMBEDD
 ``CHATOCR_NAME_BASE_URL``, ``CHATOCR_NAME_MODEL``, ``CHATOCR_NAME_API_KEY`` or ``CHATOCR_NAME_API_KEY_FILE``,
 ``CHATOCR_NAME_TIMEOUT_S``, ``CHATOCR_NAME_RETRIES``; for both together ``CHATOCR_CONCURRENCY`` (calls at once
 per worker) and ``CHATOCR_ALLOW_HOSTS`` (hosts that requests may name although they are not public).
+``CHATOCR_LLM_BASE_URL=builtin:smollm2`` is the small model of the extra ``local-llm``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
 from .address_guard import checked_url
 from .errors import BadRequest, ConfigError, NotConfigured
-from .llm import LlmClient, Service
+from .llm import LlmClient, Said, Service
+from .local_llm import ADDRESS, NAME, LocalLlm, fetched
 from .prompts import Wording
 from .yaml_config import Section
 
@@ -30,6 +32,8 @@ _DEFAULT_ERNIE = "ernie-3.5-8k"
 NO_LLM = (
     "No language model is set up: set CHATOCR_LLM_BASE_URL and CHATOCR_LLM_MODEL, or send one in the request"
 )
+#: Name of the built-in language model among a pipeline's files.
+_LOCAL = "llm"
 
 
 class ServiceOptions(msgspec.Struct, frozen=True):
@@ -56,9 +60,19 @@ class Desk:
         client: asks.
         llm, embedding: the operator's services; None where there are none.
         text, table: the operator's words for prompts.
+
+    Args:
+        options: what the YAML says.
+        environment: stronger than the YAML; None is this process's.
+        files: from :func:`chat_files`.
     """
 
-    def __init__(self, options: ChatOptions, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        options: ChatOptions,
+        environment: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         known = os.environ if environment is None else environment
         hosts = known.get("CHATOCR_ALLOW_HOSTS", "").replace(",", " ").split()
         concurrency = _number(known, "CHATOCR_CONCURRENCY", 8, 1, 1000)
@@ -66,10 +80,22 @@ class Desk:
         self.llm = _service("LLM", options.llm, known)
         self.embedding = _service("EMBEDDING", options.embedding, known)
         self.text, self.table = options.text, options.table
+        path = (files or {}).get(_LOCAL)
+        self._local = LocalLlm(path) if path else None
+
+    async def chat(self, service: Service, messages: Sequence[dict[str, str]], keys: Sequence[str]) -> Said:
+        """What a language model answers about ``keys``. Raises as :meth:`LlmClient.chat`."""
+        if service.base_url != ADDRESS or not service.ours:
+            return await self.client.chat(service, messages)
+        if self._local is None:
+            raise NotConfigured(NO_LLM)
+        return Said(await self._local.chat(messages, keys, service.timeout_s))
 
     def notes(self) -> list[str]:
         """What is set up, for the start-up plan: no keys."""
         llm = f"{self.llm.model} at {self.llm.base_url}, {_key(self.llm)}" if self.llm else NO_LLM
+        if self.llm and self.llm.base_url == ADDRESS:
+            llm = f"{NAME}, built in: for trying it out, it extracts poorly"
         own = self.embedding
         vectors = f"{own.model} at {own.base_url}, {_key(own)}" if own else "the built-in model"
         return [f"chat        {llm}", f"embeddings  {vectors}"]
@@ -102,6 +128,12 @@ class Desk:
         return Service(_BAIDU[str(kind)], model, key)
 
 
+def chat_files(options: ChatOptions, cache_dir: Path, stream: TextIO | None) -> dict[str, str]:
+    """The built-in language model where it is asked for. Raises ConfigError."""
+    service = _service("LLM", options.llm, os.environ)
+    return {_LOCAL: fetched(cache_dir, stream)} if service and service.base_url == ADDRESS else {}
+
+
 def _key(service: Service) -> str:
     return "with a key" if service.api_key else "without a key"
 
@@ -125,6 +157,9 @@ def _service(name: str, options: ServiceOptions, known: Mapping[str, str]) -> Se
     base_url = known.get(prefix + "BASE_URL") or options.base_url
     model = known.get(prefix + "MODEL") or options.model
     key = _api_key(prefix, known) or (options.api_key if options.api_key not in _NO_KEYS else "")
+    timeout_s = _number(known, prefix + "TIMEOUT_S", 120, 0.1, 3600)
+    if name == "LLM" and base_url == ADDRESS:
+        return Service(ADDRESS, NAME, timeout_s=timeout_s, ours=True)
     if not key and not known.get(prefix + "BASE_URL"):
         return None  # the address is a YAML's, where a key belongs to it
     if not base_url or not model:
@@ -133,7 +168,6 @@ def _service(name: str, options: ServiceOptions, known: Mapping[str, str]) -> Se
         checked_url(base_url)
     except BadRequest as fault:
         raise ConfigError(f"{prefix}BASE_URL: {fault.message}") from fault
-    timeout_s = _number(known, prefix + "TIMEOUT_S", 120, 0.1, 3600)
     retries = _number(known, prefix + "RETRIES", 2, 0, 10)
     return Service(base_url, model, key, timeout_s, int(retries), ours=True)
 

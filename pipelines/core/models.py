@@ -80,7 +80,7 @@ class ModelStore:
         hubs: Hubs | None = None,
     ) -> None:
         self.root = Path(cache_dir or default_cache_dir()).absolute()
-        self._stream, self._hubs = stream, hubs
+        self.stream, self._hubs = stream, hubs
         self._wheels = WheelStore(self.root, stream, pip)
 
     def resolve(self, name: str | None, directory: str | None = None, *, onnx: bool = False) -> ModelFiles:
@@ -199,7 +199,7 @@ class ModelStore:
     def _from_hub(self, name: str, package: str, folder: Path) -> Stamp:
         part = self.root / "models" / f".{package}.part"  # kept when broken off, so that it can be continued
         part.mkdir(parents=True, exist_ok=True)
-        source = (self._hubs or Hubs.from_environment()).fetch(package, part, self._stream)
+        source = (self._hubs or Hubs.from_environment()).fetch(package, part, self.stream)
         try:
             stamp = write_stamp(part, source, "")
             self._compare(package, stamp)
@@ -264,9 +264,9 @@ class ModelStore:
         return self.root / "locks" / f"{name}.lock"
 
     def _say(self, text: str) -> None:
-        if self._stream:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+        if self.stream:
+            self.stream.write(text + "\n")
+            self.stream.flush()
 
 
 def _source(card: Card) -> str:
