@@ -8,7 +8,6 @@ from typing import Any, ClassVar, cast
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.core.base import (
     Call,
@@ -21,9 +20,8 @@ from pipelines.core.base import (
     StageFactory,
 )
 from pipelines.core.box_rules import Boxes, BoxRules
-from pipelines.core.ocr_api import OcrPage, OcrParams, ReadingSettings
+from pipelines.core.ocr_api import ReadingSettings
 from pipelines.core.reading import (
-    Part,
     Reader,
     official,
     reading_bytes,
@@ -32,7 +30,6 @@ from pipelines.core.reading import (
     stage_of,
 )
 from pipelines.core.table_api import (
-    Table,
     TableForm,
     TableForm2024,
     TableOptions,
@@ -40,8 +37,8 @@ from pipelines.core.table_api import (
     TableParams,
     TableRequest,
 )
-from pipelines.core.table_html import filled, skeleton
-from pipelines.core.table_match import Crop, cells_of, crops_of, grouped, hulls, inside, merged
+from pipelines.core.table_match import crops_of, merged
+from pipelines.core.table_reading import TableReader
 from pipelines.core.table_yaml import beta_table_options, v3_table_options
 from pipelines.core.yaml_config import own_settings
 from pipelines.stages.detection import Detection
@@ -91,7 +88,8 @@ class TableRecognition(Pipeline):
         self._reader = Reader(config, stages, own.ocr.rec_batch_size)
         self._cell_params = ReadingSettings(TableRequest(""), own, config).ocr.params()
         self._layout: Detection | None = stage_of(config, stages, Detection, "layout")
-        self._structure: TableStructure = stage_of(config, stages, TableStructure, "table_structure")
+        structure: TableStructure = stage_of(config, stages, TableStructure, "table_structure")
+        self._tables = TableReader(structure, self._reader, self._cell_params)
 
     def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], TablePage]:
         """One page, from pixels to tables."""
@@ -103,46 +101,12 @@ class TableRecognition(Pipeline):
             (layout,) = yield [self._layout.call(image, BoxRules(v3=not params.crops))]
         crops = crops_of(image, layout)
         if params.crops:
-            found = yield from side_by_side([self._again(crop, params.ocr) for crop in crops])
+            found = yield from side_by_side([self._tables.again(crop, params.ocr) for crop in crops])
             tables, pages = [table for table, _ in found], [page for _, page in found]
             return TablePage(merged(ocr, crops, pages), layout, tables)
-        tables = yield from side_by_side([self._table(crop, image, ocr, params.by_cell) for crop in crops])
+        parts = [self._tables.in_page(crop, image, ocr, params.by_cell) for crop in crops]
+        tables = yield from side_by_side(parts)
         return TablePage(ocr, layout, tables)
-
-    def _table(self, crop: Crop, page: NDArray[np.uint8], ocr: OcrPage, by_cell: bool) -> Part[Table]:
-        """3.x: texts of the page's lines, matched in the page."""
-        (structure,) = yield [self._structure.call(crop.pixels)]
-        height, width = page.shape[:2]
-        cells = hulls(structure.cells + crop.box[:2]).clip(0, [width, height, width, height])
-        boxes = hulls(ocr.quads[ocr.kept])
-        lines = inside(boxes, crop.box)
-        if not len(cells) or not len(lines):
-            return Table(crop.corners, cells, skeleton(structure.tokens), lines.tolist())
-        if by_cell:
-            texts = yield from side_by_side([self._cell(crop.pixels, corners) for corners in structure.cells])
-            chosen = cells_of(cells.astype(np.float32), cells)
-        else:
-            texts = [ocr.texts[line] for line in lines]
-            chosen = cells_of(boxes[lines], cells)
-        html = filled(structure.tokens, grouped(chosen, texts))
-        return Table(crop.corners, cells, html, lines.tolist())
-
-    def _cell(self, table: NDArray[np.uint8], corners: NDArray[np.int64]) -> Part[str]:
-        """What stands in one cell, between its first and its third corner, read by itself."""
-        (left, top), (right, bottom) = np.maximum(corners[[0, 2]], 0).tolist()
-        pixels = table[top:bottom, left:right]
-        if not pixels.size:
-            return ""
-        return "".join((yield from self._reader.read(pixels, self._cell_params)).texts)
-
-    def _again(self, crop: Crop, params: OcrParams) -> Part[tuple[Table, OcrPage]]:
-        """2024: the table's picture is read once more, and matched in itself."""
-        (structure,) = yield [self._structure.call(crop.pixels)]
-        ocr = yield from self._reader.read(crop.pixels, params)
-        cells, boxes = hulls(structure.cells), hulls(ocr.quads[ocr.kept])
-        chosen = cells_of(boxes, cells) if len(cells) else np.empty(0, np.int64)
-        html = filled(structure.tokens, grouped(chosen, ocr.texts))
-        return Table(crop.corners, cells + crop.corners[:2] * 2, html, []), ocr
 
     @classmethod
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:

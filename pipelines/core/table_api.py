@@ -148,19 +148,7 @@ class TableForm(DocumentForm[TableSettings]):
             result["layout_det_res"] = layout_result(found.layout)
         read = pruned_result(found.ocr, settings.ocr)
         result["overall_ocr_res"] = read
-        result["table_res_list"] = [
-            {
-                "cell_box_list": table.cells,
-                "pred_html": table.html,
-                "table_ocr_pred": {
-                    "rec_polys": read["rec_polys"][table.lines],
-                    "rec_texts": [found.ocr.texts[line] for line in table.lines],
-                    "rec_scores": [found.ocr.scores[line] for line in table.lines],
-                    "rec_boxes": read["rec_boxes"][table.lines],
-                },
-            }
-            for table in found.tables
-        ]
+        result["table_res_list"] = table_results(found.tables, found.ocr, read)
         return result
 
     def pictures(self, found: TablePage, sheet: Sheet, settings: TableSettings) -> dict[str, Any]:
@@ -177,6 +165,23 @@ class TableForm(DocumentForm[TableSettings]):
             cells = cell_picture(sheet.upright, [table.cells for table in found.tables])
             pictures["table_cell_img"] = sheet.jpeg(cells)
         return {"outputImages": pictures, "inputImage": sheet.jpeg(sheet.pixels)}
+
+
+def table_results(tables: list[Table], page: OcrPage, read: dict[str, Any]) -> list[dict[str, Any]]:
+    """``table_res_list`` (3.x); ``read`` is the answer for the page's lines."""
+    return [
+        {
+            "cell_box_list": table.cells,
+            "pred_html": table.html,
+            "table_ocr_pred": {
+                "rec_polys": read["rec_polys"][table.lines],
+                "rec_texts": [page.texts[line] for line in table.lines],
+                "rec_scores": [page.scores[line] for line in table.lines],
+                "rec_boxes": read["rec_boxes"][table.lines],
+            },
+        }
+        for table in tables
+    ]
 
 
 class TableForm2024(PageForm2024):
