@@ -19,10 +19,10 @@ from pipelines.core.base import (
     Role,
     StageFactory,
 )
-from pipelines.core.classification_api import Categories, answer, categories, rounded
+from pipelines.core.classification_api import Categories, answer
 from pipelines.core.draw_labels import best_label
 from pipelines.core.image_api import ImageForm, ImageForm2024, canary_picture
-from pipelines.core.yaml_config import MODULE_KEYS, own_settings
+from pipelines.core.module_yaml import module_settings
 from pipelines.stages.classification import Classification, best
 
 #: One-thread time of the default model; source as in stages/text_detection.py.
@@ -75,34 +75,31 @@ class Request2024(msgspec.Struct, rename="camel"):
 class ClassificationForm(ImageForm):
     """3.x: ``topk`` replaces the configured number; scores are rounded as float32."""
 
-    request = Request
+    request: ClassVar[type[msgspec.Struct]] = Request
     params_type = Params
     marks: ClassVar[frozenset[str]] = frozenset({"topk", "visualize"})
+    precision: ClassVar[type[np.floating[Any]]] = np.float32
 
-    def params(self, request: Request, config: PipelineConfig) -> Params:
+    def params(self, request: Any, config: PipelineConfig) -> Params:
         """How many classes to report."""
         return Params(topk=request.topk or msgspec.convert(config.options, Options).topk)
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{categories, image}``."""
-        return answer(reply, best_label, rounded(categories(reply.pages[0]).scores, np.float32))
+        return answer(reply, best_label, self.precision)
 
 
-class ClassificationForm2024(ImageForm2024):
+class ClassificationForm2024(ImageForm2024, ClassificationForm):
     """2024: ``topK`` cuts the model's own list; scores are rounded as float64."""
 
     request = Request2024
-    params_type = Params
     marks: ClassVar[frozenset[str]] = frozenset({"inferenceParams"})
+    precision = np.float64
 
-    def params(self, request: Request2024, config: PipelineConfig) -> Params:
+    def params(self, request: Any, config: PipelineConfig) -> Params:
         """At most how many classes to report."""
         given = request.inference_params
         return Params(most=(given.top_k if given is not None else None) or 0, linear=True)
-
-    def respond(self, reply: Reply) -> dict[str, Any]:
-        """``{categories, image}``."""
-        return answer(reply, best_label, rounded(categories(reply.pages[0]).scores, np.float64))
 
 
 class ImageClassification(Pipeline):
@@ -145,15 +142,9 @@ class ImageClassification(Pipeline):
     @classmethod
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """``topk``. Raises ConfigError."""
-        own = own_settings(document, generation)
-        if generation == "2024":
-            own.skip("model", "batch_size").finish()
-            return {"topk": 0}
-        modules = own.section("SubModules")
-        module = modules.section("ImageClassification")
+        module = module_settings(document, generation, "ImageClassification")
         topk = module.take("topk", Count, 0)
-        for section in (module.skip(*MODULE_KEYS, "batch_size"), modules, own):
-            section.finish()
+        module.finish()
         return {"topk": topk}
 
     @classmethod

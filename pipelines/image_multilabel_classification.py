@@ -19,12 +19,12 @@ from pipelines.core.base import (
     Role,
     StageFactory,
 )
-from pipelines.core.classification_api import Categories, answer, categories, rounded
+from pipelines.core.classification_api import Categories, answer
 from pipelines.core.draw_labels import all_labels
 from pipelines.core.errors import BadRequest, ConfigError
 from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture
+from pipelines.core.module_yaml import module_settings
 from pipelines.core.thresholds import Threshold, Thresholds, read_thresholds
-from pipelines.core.yaml_config import MODULE_KEYS, own_settings
 from pipelines.stages.classification import MultiLabelClassification, above
 
 #: One-thread time of the default model; source as in stages/text_detection.py.
@@ -67,11 +67,11 @@ class Request2024(msgspec.Struct, rename="camel"):
 class MultiLabelForm(ImageForm):
     """3.x: ``threshold`` replaces the configured one."""
 
-    request = Request
+    request: ClassVar[type[msgspec.Struct]] = Request
     params_type = Params
     marks: ClassVar[frozenset[str]] = frozenset({"threshold", "visualize"})
 
-    def params(self, request: Request, config: PipelineConfig) -> Params:
+    def params(self, request: Any, config: PipelineConfig) -> Params:
         """What the classes must exceed. Raises BadRequest."""
         if request.threshold is None:
             return Params()
@@ -82,23 +82,18 @@ class MultiLabelForm(ImageForm):
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{categories, image}``."""
-        return answer(reply, all_labels, rounded(categories(reply.pages[0]).scores, np.float64))
+        return answer(reply, all_labels, np.float64)
 
 
-class MultiLabelForm2024(ImageForm2024):
+class MultiLabelForm2024(ImageForm2024, MultiLabelForm):
     """2024: no parameters."""
 
     request = Request2024
-    params_type = Params
     marks: ClassVar[frozenset[str]] = frozenset({"inferenceParams"})
 
-    def params(self, request: Request2024, config: PipelineConfig) -> Params:
+    def params(self, request: Any, config: PipelineConfig) -> Params:
         """The model's own thresholds."""
         return Params(as_2024=True)
-
-    def respond(self, reply: Reply) -> dict[str, Any]:
-        """``{categories, image}``."""
-        return answer(reply, all_labels, rounded(categories(reply.pages[0]).scores, np.float64))
 
 
 class ImageMultiLabelClassification(Pipeline):
@@ -150,15 +145,9 @@ class ImageMultiLabelClassification(Pipeline):
     @classmethod
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """``threshold``. Raises ConfigError."""
-        own = own_settings(document, generation)
-        if generation == "2024":
-            own.skip("model", "batch_size").finish()
-            return {"threshold": None}
-        modules = own.section("SubModules")
-        module = modules.section("ImageMultiLabelClassification")
+        module = module_settings(document, generation, "ImageMultiLabelClassification")
         threshold = module.take("threshold", Any, None)
-        for section in (module.skip(*MODULE_KEYS, "batch_size"), modules, own):
-            section.finish()
+        module.finish()
         try:
             options = Options(None if threshold is None else read_thresholds(threshold))
         except ValueError as error:
