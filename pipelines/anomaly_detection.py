@@ -13,15 +13,14 @@ from pipelines.core.base import (
     Generation,
     Item,
     Operation,
-    Pipeline,
     PipelineConfig,
     Reply,
     Role,
     StageFactory,
 )
 from pipelines.core.deploy_transforms import SizeRule, anomaly_input
-from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture
-from pipelines.core.label_maps import LabelMap, answer, answer_bytes, packed_bytes
+from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams
+from pipelines.core.label_maps import LabelMap, LabelMapPipeline, MapParams, answer, answer_bytes
 from pipelines.core.module_yaml import module_settings
 from pipelines.stages.anomaly import MS_PER_PIXEL, Anomaly
 
@@ -31,12 +30,6 @@ _ROLE = "anomaly"
 
 class AnomalyOptions(msgspec.Struct, frozen=True):
     """It has no settings of its own."""
-
-
-class AnomalyParams(msgspec.Struct, frozen=True):
-    """``size``: the model's rule, which the worker's estimates need."""
-
-    size: SizeRule
 
 
 class AnomalyRequest(msgspec.Struct):
@@ -53,24 +46,20 @@ class AnomalyRequest2024(msgspec.Struct, rename="camel"):
     inference_params: InferenceParams | None = None
 
 
-def _own_size(config: PipelineConfig) -> SizeRule:
-    return anomaly_input(config.models[_ROLE].directory).size_rule
-
-
 class AnomalyForm(ImageForm):
     """3.x."""
 
     request: ClassVar[type[msgspec.Struct]] = AnomalyRequest
-    params_type = AnomalyParams
+    params_type = MapParams
     marks: ClassVar[frozenset[str]] = frozenset({"visualize"})
 
-    def params(self, request: msgspec.Struct, config: PipelineConfig) -> AnomalyParams:
+    def params(self, request: msgspec.Struct, config: PipelineConfig) -> MapParams:
         """The model's own size."""
-        return AnomalyParams(_own_size(config))
+        return MapParams(AnomalyDetectionPipeline.own_size(config))
 
     def answer_bytes(self, params: msgspec.Struct, height: int, width: int) -> int:
         """A few bytes per label."""
-        return answer_bytes(*cast("AnomalyParams", params).size.size(height, width))
+        return answer_bytes(*cast("MapParams", params).size.size(height, width))
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{labelMap, size, image?}``; 0 is normal, 255 is not."""
@@ -85,7 +74,7 @@ class AnomalyForm2024(ImageForm2024, AnomalyForm):
     marks: ClassVar[frozenset[str]] = frozenset({"inferenceParams"})
 
 
-class AnomalyDetectionPipeline(Pipeline):
+class AnomalyDetectionPipeline(LabelMapPipeline):
     """PaddleX's ``anomaly_detection``."""
 
     names = ("anomaly_detection",)
@@ -96,9 +85,10 @@ class AnomalyDetectionPipeline(Pipeline):
         _ROLE: Role("anomaly_detection", "AnomalyDetection", "model", "anomaly_brick", official="STFPM")
     }
     options = AnomalyOptions
+    ms_per_pixel = MS_PER_PIXEL
 
     def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
-        self._config = config
+        super().__init__(config)
         self._stage: Anomaly = stages.get(Anomaly, config.models[_ROLE], config.engines[_ROLE])
 
     def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], LabelMap]:
@@ -113,19 +103,9 @@ class AnomalyDetectionPipeline(Pipeline):
         return {}
 
     @classmethod
-    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
-        """From the picture's size in the network."""
-        rows, columns = cast("AnomalyParams", params).size.size(height, width)
-        return 0.5 + rows * columns * MS_PER_PIXEL
-
-    @classmethod
-    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
-        """A label per pixel of the network. Raises BadRequest when those are too many."""
-        return packed_bytes(*cast("AnomalyParams", params).size.checked_size(height, width))
-
-    def canary(self) -> Item:
-        """A picture of shades."""
-        return Item(AnomalyParams(_own_size(self._config)), canary_picture())
+    def own_size(cls, config: PipelineConfig) -> SizeRule:
+        """The model's rule."""
+        return anomaly_input(config.models[_ROLE].directory).size_rule
 
 
 PIPELINE = AnomalyDetectionPipeline

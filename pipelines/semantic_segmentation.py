@@ -13,7 +13,6 @@ from pipelines.core.base import (
     Generation,
     Item,
     Operation,
-    Pipeline,
     PipelineConfig,
     Reply,
     Role,
@@ -21,8 +20,8 @@ from pipelines.core.base import (
 )
 from pipelines.core.deploy_transforms import SizeRule, TargetSize, segmentation_input
 from pipelines.core.errors import BadRequest, ConfigError
-from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture
-from pipelines.core.label_maps import LabelMap, answer, answer_bytes, packed_bytes
+from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams
+from pipelines.core.label_maps import LabelMap, LabelMapPipeline, MapParams, answer, answer_bytes
 from pipelines.core.module_yaml import module_settings
 from pipelines.stages.segmentation import MS_PER_PIXEL, Segmentation
 
@@ -34,12 +33,6 @@ class SegmentationOptions(msgspec.Struct, frozen=True):
     """``target_size``: size in the network where a request names none; None is the model's own rule."""
 
     target_size: TargetSize | None = None
-
-
-class SegmentationParams(msgspec.Struct, frozen=True):
-    """``size``: the picture's size in the network."""
-
-    size: SizeRule
 
 
 class SegmentationRequest(msgspec.Struct, rename="camel"):
@@ -57,22 +50,16 @@ class SegmentationRequest2024(msgspec.Struct, rename="camel"):
     inference_params: InferenceParams | None = None
 
 
-def _own_size(config: PipelineConfig) -> SizeRule:
-    """The model's rule with the pipeline's ``target_size``. Raises BadRequest."""
-    own = msgspec.convert(config.options, SegmentationOptions).target_size
-    return segmentation_input(config.models[_ROLE].directory).size_rule.to(own)
-
-
 class SegmentationForm(ImageForm):
     """3.x: labels at the picture's size."""
 
     request = SegmentationRequest
-    params_type = SegmentationParams
+    params_type = MapParams
     marks: ClassVar[frozenset[str]] = frozenset({"targetSize", "visualize"})
 
-    def params(self, request: SegmentationRequest, config: PipelineConfig) -> SegmentationParams:
+    def params(self, request: SegmentationRequest, config: PipelineConfig) -> MapParams:
         """Raises BadRequest for a size that cannot be."""
-        return SegmentationParams(_own_size(config).to(request.target_size))
+        return MapParams(SemanticSegmentationPipeline.own_size(config).to(request.target_size))
 
     def answer_bytes(self, params: msgspec.Struct, height: int, width: int) -> int:
         """A few bytes per label."""
@@ -89,16 +76,16 @@ class SegmentationForm2024(ImageForm2024):
     """2024: labels at the network's size."""
 
     request = SegmentationRequest2024
-    params_type = SegmentationParams
+    params_type = MapParams
     marks: ClassVar[frozenset[str]] = frozenset({"inferenceParams"})
 
-    def params(self, request: SegmentationRequest2024, config: PipelineConfig) -> SegmentationParams:
+    def params(self, request: SegmentationRequest2024, config: PipelineConfig) -> MapParams:
         """The model's own size."""
-        return SegmentationParams(_own_size(config))
+        return MapParams(SemanticSegmentationPipeline.own_size(config))
 
     def answer_bytes(self, params: msgspec.Struct, height: int, width: int) -> int:
         """A few bytes per label."""
-        return answer_bytes(*cast("SegmentationParams", params).size.size(height, width))
+        return answer_bytes(*cast("MapParams", params).size.size(height, width))
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{labelMap, size, image}``."""
@@ -106,7 +93,7 @@ class SegmentationForm2024(ImageForm2024):
         return answer(labels, *labels.shape, visualize=reply.visualize)
 
 
-class SemanticSegmentationPipeline(Pipeline):
+class SemanticSegmentationPipeline(LabelMapPipeline):
     """PaddleX's ``semantic_segmentation``."""
 
     names = ("semantic_segmentation",)
@@ -129,14 +116,15 @@ class SemanticSegmentationPipeline(Pipeline):
         )
     }
     options = SegmentationOptions
+    ms_per_pixel = MS_PER_PIXEL
 
     def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
-        self._config = config
+        super().__init__(config)
         self._stage: Segmentation = stages.get(Segmentation, config.models[_ROLE], config.engines[_ROLE])
 
     def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], LabelMap]:
         """One picture, from pixels to labels."""
-        params, image = cast("SegmentationParams", item.params), cast("np.ndarray", item.image)
+        params, image = cast("MapParams", item.params), cast("np.ndarray", item.image)
         (labels,) = yield [self._stage.call(image, params.size)]
         return LabelMap(labels)
 
@@ -153,19 +141,10 @@ class SemanticSegmentationPipeline(Pipeline):
         return dict(msgspec.to_builtins(SegmentationOptions(target)))
 
     @classmethod
-    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
-        """From the picture's size in the network."""
-        rows, columns = cast("SegmentationParams", params).size.size(height, width)
-        return 0.5 + rows * columns * MS_PER_PIXEL
-
-    @classmethod
-    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
-        """A label per pixel of the network. Raises BadRequest when those are too many."""
-        return packed_bytes(*cast("SegmentationParams", params).size.checked_size(height, width))
-
-    def canary(self) -> Item:
-        """A picture of shades."""
-        return Item(SegmentationParams(_own_size(self._config)), canary_picture())
+    def own_size(cls, config: PipelineConfig) -> SizeRule:
+        """The model's rule with the pipeline's ``target_size``. Raises BadRequest."""
+        own = msgspec.convert(config.options, SegmentationOptions).target_size
+        return segmentation_input(config.models[_ROLE].directory).size_rule.to(own)
 
 
 PIPELINE = SemanticSegmentationPipeline

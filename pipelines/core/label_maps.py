@@ -6,8 +6,9 @@ happens while its JSON text is made, in the worker.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import cv2
 import msgspec
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from kernels.labels import label_map_json
 
+from .base import Item, Pipeline, PipelineConfig
+from .deploy_transforms import SizeRule
 from .errors import EngineError
-from .image_api import picture
+from .image_api import canary_picture, picture
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -32,6 +35,45 @@ class LabelMap(msgspec.Struct, frozen=True):
     """What a device found: uint8 or uint16 ``[h, w]`` at the network's size."""
 
     labels: np.ndarray
+
+
+class MapParams(msgspec.Struct, frozen=True):
+    """``size``: which size the picture has in the network; the worker's estimates need it too."""
+
+    size: SizeRule
+
+
+class LabelMapPipeline(Pipeline):
+    """What the pipelines have in common whose one network gives a label per pixel.
+
+    Attributes:
+        ms_per_pixel: one-thread time per pixel of the network's input.
+    """
+
+    ms_per_pixel: ClassVar[float]
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self._config = config
+
+    @classmethod
+    @abstractmethod
+    def own_size(cls, config: PipelineConfig) -> SizeRule:
+        """Which size a picture has where the request names none."""
+
+    @classmethod
+    def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
+        """From the picture's size in the network."""
+        rows, columns = cast("MapParams", params).size.size(height, width)
+        return 0.5 + rows * columns * cls.ms_per_pixel
+
+    @classmethod
+    def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
+        """A label per pixel of the network. Raises BadRequest when those are too many."""
+        return packed_bytes(*cast("MapParams", params).size.checked_size(height, width))
+
+    def canary(self) -> Item:
+        """A picture of shades."""
+        return Item(MapParams(self.own_size(self._config)), canary_picture())
 
 
 def compact(found: NDArray[Any]) -> Labels:
