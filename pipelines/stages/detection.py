@@ -62,6 +62,7 @@ class Detection(Stage):
     def run(self, engine: Engine, inputs: Sequence[Picture]) -> Sequence[Boxes]:
         """Objects of every picture."""
         first = inputs[0].fitted
+        self._check_size(engine, first.rows, first.columns)
         tensor = self._scratch.tensor(len(inputs), 3, first.rows, first.columns)
         for planes, picture in zip(tensor, inputs, strict=True):
             self._input.fill(picture.image, picture.fitted, planes)
@@ -73,6 +74,17 @@ class Detection(Stage):
     def canary(self) -> Sequence[Call]:
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 127, np.uint8), BoxRules())]
+
+    def _check_size(self, engine: Engine, rows: int, columns: int) -> None:
+        """Raise EngineError when a network of one size is to get another."""
+        for spec in engine.inputs:
+            fixed = zip(spec.shape[2:], (rows, columns), strict=False)
+            if len(spec.shape) == 4 and any(size not in {-1, given} for size, given in fixed):
+                height, width = spec.shape[2:]
+                raise EngineError(
+                    f"{self.model.name} takes pictures of {width} x {height} pixels only, not of "
+                    f"{columns} x {rows}: see `img_size` of the pipeline, or Resize in inference.yml"
+                )
 
     def _boxes(self, outputs: Sequence[NDArray[Any]], inputs: Sequence[Picture]) -> list[Boxes]:
         """Rows come picture after picture, the second output says how many each has."""

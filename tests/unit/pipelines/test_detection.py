@@ -56,6 +56,18 @@ def test_each_picture_of_a_batch_gets_its_own_rows(tmp_path):
         assert boxes.labels == expected.labels
 
 
+def test_a_network_of_another_size_is_told_by_the_key_that_made_it(tmp_path):
+    engine = Counting("image", "scale_factor")
+    engine.inputs = (TensorSpec("image", (-1, 3, 48, 64), "float32"), engine.inputs[1])
+    detection = Detection(model(tmp_path, DESCRIPTION, "PicoDet-S"), "x", img_size=(48, 32))
+    with pytest.raises(
+        EngineError, match=r"takes pictures of 64 x 48 pixels only, not of 32 x 48: .*img_size"
+    ):
+        answers(detection, engine, [picture(1)])
+    detection = Detection(model(tmp_path, DESCRIPTION, "PicoDet-S"), "x", img_size=(48, 64))
+    assert answers(detection, engine, [picture(5)])
+
+
 def test_names_and_thresholds_are_the_models(tmp_path):
     (boxes,) = answers(stage(tmp_path), Counting("image", "scale_factor"), [picture(5)])
     assert boxes.labels == ["dog", "cup", "cat"]
