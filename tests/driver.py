@@ -2,6 +2,9 @@
 
 import contextlib
 from collections import defaultdict
+from hashlib import sha256
+
+import numpy as np
 
 from pipelines.core.base import PipelineConfig, StageFactory
 from pipelines.core.models import ModelStore
@@ -50,6 +53,25 @@ class Stages(StageFactory):
         if key not in self.all:
             self.all[key] = cls(model, engine, **settings)
         return self.all[key]
+
+
+class Remembering:
+    """An engine that computes nothing twice: for tests that do different things with the same tensors."""
+
+    def __init__(self, engine):
+        self._engine, self._known = engine, {}
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def run(self, feeds):
+        key = tuple((name, x.shape, x.dtype.str, sha256(x.tobytes()).digest()) for name, x in feeds.items())
+        if key not in self._known:
+            self._known[key] = [np.array(output) for output in self._engine.run(feeds)]
+        return [output.copy() for output in self._known[key]]
+
+    def close(self):
+        """Several drivers may share one; it ends with the last of them."""
 
 
 class Driver(contextlib.AbstractContextManager):

@@ -10,20 +10,26 @@ import pytest
 from pipelines.core.base import Item, Page, Pipeline, Reply
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
-from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
+from pipelines.core.registry import find_pipeline, load_engine, load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import from_name
+from pipelines.engines.base import EngineOptions
 from server import encode, wire
 from tests.contract.every import forms, minimal_body, schema
-from tests.driver import Driver, config_of
+from tests.driver import Driver, Remembering, config_of
 
 
 def minimal_request(module, operation, form):
     return msgspec.convert(minimal_body(module, operation, form), form.request)
 
 
+def load(stage):
+    """Its engine; most tests here do other things with the same pictures."""
+    return Remembering(load_engine(stage.engine_name)(stage.model, EngineOptions(threads=2)))
+
+
 @pytest.fixture(scope="module", params=pipeline_modules())
 def driver(request):
-    with Driver(config_of(load_pipeline(request.param).names[0])) as driver:
+    with Driver(config_of(load_pipeline(request.param).names[0]), load) as driver:
         yield driver
 
 

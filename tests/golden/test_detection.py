@@ -18,7 +18,7 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.yaml_config import from_document
 from pipelines.engines.base import EngineOptions
-from tests.driver import Driver
+from tests.driver import Driver, Remembering
 
 FOLDER = Path(__file__).resolve().parents[1] / "cases" / "object_detection"
 RUNS = sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "schema")
@@ -35,23 +35,6 @@ def config_of(document):
     models = {role: ModelStore().resolve(choice.directory) for role, choice in spec.models.items()}
     engines = dict.fromkeys(models, "")
     return PipelineConfig(spec.name, spec.title, spec.generation, spec.options, models, engines)
-
-
-class Remembering:
-    """An engine that computes nothing twice: most cases differ in what is done with the same rows."""
-
-    def __init__(self, engine):
-        self._engine, self._known = engine, {}
-        self.inputs = engine.inputs
-
-    def run(self, feeds):
-        key = tuple((name, array.tobytes()) for name, array in sorted(feeds.items()))
-        if key not in self._known:
-            self._known[key] = [np.array(output) for output in self._engine.run(feeds)]
-        return self._known[key]
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
