@@ -1,20 +1,26 @@
 """Image pipelines served end to end, against PaddleX's own serving: same pictures, same weights, same run.
 
     python -m benchmarks.bench_images --json benchmarks/results/images.json       every pipeline, 25 minutes
-    python -m benchmarks.bench_images --subject object_detection --seconds 5      one, 3 minutes
+    python -m benchmarks.bench_images --json ... --subject object_detection       one, 3 minutes
     python -m benchmarks.bench_images --quick                                     does it work?
 
-For every subject (``image_subjects.py``): PaddleX on ONNX Runtime, this server on ONNX Runtime and on
-OpenVINO, with ``visualize`` off and on, at 1 and 8 clients in a closed loop. Beside each of our rows the
-bare engine is replayed on the same tensors: nothing is decoded, resized, drawn or sent there.
-PaddleX 3.7.2 answers every ``/image-classification`` with 500: there is no row of it.
-``--paddle-models DIR`` adds PaddleX's default engine on ``DIR/<model>`` in Paddle's format.
+For every subject (``image_subjects.py``): PaddleX, this server on ONNX Runtime and on OpenVINO, with
+``visualize`` off and on, at 1 and 8 clients in a closed loop. Beside them the bare engine is replayed on the
+same tensors: nothing is decoded, resized, drawn or sent there. Subjects that are not measured keep what
+``--json FILE`` holds of them, with the conditions of their run.
+
+The models are this project's starters, which are ONNX files. PaddleX runs classifiers and detectors of that
+kind with ``--engine onnxruntime``, the other families in Paddle's format only: ``--paddle-models DIR`` adds
+rows of its default engine on the same weights, ``DIR/<model>/inference.pdmodel``, which the scripts named in
+docs/models.md build. PaddleX 3.7.2 answers every ``/image-classification`` with 500: there it runs repaired
+(``paddlex_repaired.py``).
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
 import math
 import tempfile
 import time
@@ -36,20 +42,25 @@ from tests.driver import Driver, config_of
 
 from . import load, peers, process
 from .bench_engine import Job, Recorded, Recorder, replay
-from .common import ROOT, parser, report, summary, table
+from .common import ROOT, commit, machine, parser, report, summary, versions
+from .image_figures import OURS, PADDLEX, PADDLEX_DEFAULT, THEIRS, engine_share, missed, tables
 from .image_subjects import SUBJECTS, Subject, pictures
 
-PADDLEX, PADDLEX_DEFAULT = "paddlex --engine onnxruntime", "paddlex"
-OURS = {"ours onnxruntime": "onnxruntime", "ours openvino": "openvino"}
-#: Passes over the pictures before anything is measured, alone and together.
-WARM = (1, 8)
-#: Requests of a cell at least, and seconds of the bare engine per form.
-LEAST, BARE_S = 16, 3.0
+#: Requests of a cell: at least, unless they take four times its seconds.
+LEAST = 16
+#: Seconds of unmeasured requests before each number of clients, and of the bare engine per form.
+WARM_S, BARE_S = 1.5, 3.0
 
 
-def bodies(subject: Subject, visualize: bool) -> list[bytes]:
+class Answer(msgspec.Struct):
+    """A 200 with the parts of its result left as JSON text."""
+
+    result: dict[str, msgspec.Raw]
+
+
+def bodies(subject: str, visualize: bool) -> list[bytes]:
     """A request body per picture."""
-    encoded = (base64.b64encode(picture).decode() for picture in pictures(subject.size))
+    encoded = (base64.b64encode(picture).decode() for picture in pictures(subject))
     return [orjson.dumps({"image": image, "visualize": visualize}) for image in encoded]
 
 
@@ -57,20 +68,28 @@ def path_of(subject: Subject) -> str:
     return load_pipeline(find_pipeline(subject.title)).operations[0].path
 
 
+def paddle_folder(subject: Subject, options: argparse.Namespace) -> str:
+    """The model in Paddle's format."""
+    return str((options.paddle_models / subject.model).absolute())
+
+
 def servers(subject: Subject, options: argparse.Namespace) -> dict[str, peers.Server]:
     """Row label to server."""
-    document, work = subject.document(), options.peers
-    found = {
-        PADDLEX: peers.paddlex_server(work, f"{subject.model} onnx", document, "--engine", "onnxruntime")
-    }
+    document, work, found = subject.document(), options.peers, {}
+    if subject.paddlex_onnx:
+        found[PADDLEX] = peers.paddlex_server(
+            work, f"{subject.model} onnx", document, "--engine", "onnxruntime"
+        )
     if options.paddle_models:
-        folder = str((options.paddle_models / subject.model).absolute())
         found[PADDLEX_DEFAULT] = peers.paddlex_server(
-            work, f"{subject.model} paddle", subject.document(folder)
+            work, f"{subject.model} paddle", subject.document(paddle_folder(subject, options))
         )
     for name, server in found.items():
         # Its own font comes from the network, with the first picture.
         found[name] = server._replace(env={**server.env, "PADDLE_PDX_LOCAL_FONT_FILE_PATH": peers.font()})
+        if subject.title == "image_classification":
+            start = (str(peers.paddlex_python(work)), str(ROOT / "benchmarks" / "paddlex_repaired.py"))
+            found[name] = found[name]._replace(command=(*start, *server.command[1:]))
     for name, engine in OURS.items():
         found[name] = peers.our_server(work, f"{subject.model} {engine}", document, "--engine", engine)
     return found
@@ -79,9 +98,12 @@ def servers(subject: Subject, options: argparse.Namespace) -> dict[str, peers.Se
 # --- the bare engine ---------------------------------------------------------------
 
 
-def bare(subject: Subject, engine: str, seconds: float) -> dict[str, float]:
+def bare(name: str, engine: str, model: str, seconds: float) -> dict[str, float]:
     """Pictures per second: ``one_thread`` processes, one a core; ``all_core`` in one; and the ``ceiling``."""
-    config = config_of(subject.title, engine, models={role_of(subject): subject.model})
+    subject = SUBJECTS[name]
+    role, files = role_of(subject), resolve(model)
+    config = config_of(subject.title, leave_out=[role])
+    config = msgspec.structs.replace(config, models={role: files}, engines={role: engine})
     runs: list[Recorded] = []
     with tempfile.TemporaryDirectory(prefix="bench-images-") as folder:
 
@@ -93,12 +115,12 @@ def bare(subject: Subject, engine: str, seconds: float) -> dict[str, float]:
             form = driver.pipeline.operations[0].forms[0]
             params = form.params(msgspec.convert({"image": ""}, form.request), config)
             captured = []
-            for picture in pictures(subject.size):
+            for picture in pictures(name):
                 runs.clear()
                 pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
                 driver(Item(params=params, image=pixels))
                 captured.append(list(runs))
-        models = {runs[0].role: resolve(subject.model)}
+        models = {runs[0].role: files}
         rates = {}
         for form_name, threads, count in (
             ("one_thread", 1, process.cores()),
@@ -137,29 +159,39 @@ class Visit:
             for visualize in (False, True):
                 requests = [
                     load.request_bytes("127.0.0.1", port, path_of(subject), body)
-                    for body in bodies(subject, visualize)
+                    for body in bodies(self.subject, visualize)
                 ]
-                rates = {clients: self._warm(port, requests, clients) for clients in WARM}
+                rate = self._warm(port, requests)
                 for clients in self._options.clients:
-                    yield self._cell(pid, port, requests, visualize, clients, rates[1 if clients == 1 else 8])
+                    yield self._cell(pid, port, requests, visualize, clients, rate)
 
-    def _warm(self, port: int, requests: Sequence[bytes], clients: int) -> float:
-        order = load.sequence(max(clients, 2) * len(requests), len(requests), seed=clients)
+    def _warm(self, port: int, requests: Sequence[bytes]) -> float:
+        """Requests per second of one client, once everything has been asked; then many clients were there."""
+        self._first(port, requests, len(requests), 1)
+        rate = self._first(port, requests, len(requests), 1)
+        for clients in self._options.clients:
+            if rate * WARM_S > clients > 1:
+                self._first(port, requests, int(rate * WARM_S), clients)
+        return rate
+
+    def _first(self, port: int, requests: Sequence[bytes], count: int, clients: int) -> float:
+        order = load.sequence(count, len(requests), seed=clients)
         run = load.closed_loop("127.0.0.1", port, requests, order, clients)
         if run.failed:
             broken = next(answer for answer in run.answers if answer.status != 200)
             raise RuntimeError(f"status {broken.status}: {broken.body[:200].decode(errors='replace')}")
-        first = {answer.index: self._gist(answer.body) for answer in run.answers}
-        self.gists = self.gists or [first[index] for index in range(len(requests))]
+        if not self.gists:
+            self.gists = [self._gist(a.body) for a in sorted(run.answers, key=lambda answer: answer.index)]
         return run.rps
 
     def _gist(self, body: bytes) -> object:
-        return SUBJECTS[self.subject].gist(orjson.loads(body)["result"])
+        return SUBJECTS[self.subject].gist(msgspec.json.decode(body, type=Answer).result)
 
     def _cell(
         self, pid: int, port: int, requests: Sequence[bytes], visualize: bool, clients: int, rate: float
     ) -> dict[str, Any]:
-        count = max(LEAST, clients, int(rate * self._options.seconds))
+        seconds = self._options.seconds
+        count = max(3, clients, min(LEAST, int(4 * rate * seconds)), int(rate * seconds))
         order = load.sequence(count, len(requests), seed=count)
         with process.Meter(pid) as meter:
             run = load.closed_loop("127.0.0.1", port, requests, order, clients)
@@ -187,60 +219,28 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for label, server in servers(subject, options).items():
         if options.only and label not in options.only:
             continue
-        visit = Visit(name, label, server, options)
+        visit, engine = Visit(name, label, server, options), {**THEIRS, **OURS}[label]
         try:
             rows.extend(visit.run())  # keeps what was measured before a failure
-            if label in OURS:
-                bares[label] = bare(subject, OURS[label], 0.5 if options.quick else BARE_S)
-                print(f"  bare {OURS[label]}: {bares[label]['ceiling']:.1f}/s", flush=True)
+            if engine not in bares:
+                model = paddle_folder(subject, options) if engine == "paddle" else subject.model
+                bares[engine] = bare(name, engine, model, 0.5 if options.quick else BARE_S)
+                print(f"  bare {engine}: {bares[engine]['ceiling']:.1f}/s", flush=True)
         except RuntimeError as error:
-            errors[label] = str(error)
+            errors[label] = str(error).strip().splitlines()[-1]
             print(f"  {label}: {error}", flush=True)
         gists[label] = visit.gists
-    theirs = gists.get(PADDLEX) or []
+    if not any(label in gists for label in THEIRS):
+        errors[PADDLEX_DEFAULT] = "PaddleX runs this model in Paddle's format only: --paddle-models"
+    theirs = next((gists[label] for label in THEIRS if gists.get(label)), [])
     agree = {
         label: sum(a == b for a, b in zip(own, theirs, strict=False)) for label, own in gists.items() if own
     }
+    conditions = {"machine": machine(), "versions": versions(), "commit": commit()}
     return {
-        "rows": rows,
-        "bare": bares,
-        "agree": agree,
-        "pictures": len(pictures(subject.size)),
-        "errors": errors,
-    }
-
-
-# --- figures ------------------------------------------------------------------------
-
-
-def find(rows: Sequence[dict[str, Any]], server: str, visualize: bool, clients: int) -> dict[str, Any] | None:
-    """The row of one cell."""
-    wanted = (server, visualize, clients)
-    return next((row for row in rows if (row["server"], row["visualize"], row["clients"]) == wanted), None)
-
-
-def lines(name: str, found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    """Rows of the printed table; ratios are to PaddleX on ONNX Runtime and to the bare engine."""
-    for row in found["rows"]:
-        peer = find(found["rows"], PADDLEX, row["visualize"], row["clients"])
-        ceiling = found["bare"].get(row["server"], {}).get("ceiling")
-        latency = row["latency_ms"]
-        yield (
-            name, row["server"], "on" if row["visualize"] else "off", row["clients"], row["rps"],
-            latency.get("p50"), latency.get("p99"), row["cpu_ms_per_request"], row["failed"] + row["wrong"],
-            row["rps"] / peer["rps"] if peer and peer["rps"] else None,
-            row["rps"] / ceiling if ceiling else None,
-            row["others_cores"],
-        )  # fmt: skip
-
-
-def engine_share(found: dict[str, Any]) -> float | None:
-    """Share of its time that PaddleX, alone with one client and without pictures, spends in the engine."""
-    alone = find(found["rows"], PADDLEX, visualize=False, clients=1)
-    bare_rate = found["bare"].get("ours onnxruntime", {}).get("all_core")
-    if alone is None or not bare_rate or not alone["latency_ms"]["n"]:
-        return None
-    return float(1e3 / bare_rate / alone["latency_ms"]["p50"])
+        "rows": rows, "bare": bares, "agree": agree, "pictures": len(pictures(name)), "errors": errors,
+        "conditions": {**conditions, "seconds": options.seconds},
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -253,19 +253,13 @@ def main() -> None:
             print(f"{name}: {error}")
             continue
         results[name] = measure(name, options)
-    header = (
-        "pipeline", "server", "pictures", "clients", "req/s", "p50 ms", "p99 ms", "CPU ms", "bad",
-        "× PaddleX", "× bare", "others",
-    )  # fmt: skip
-    print("\n" + table(header, [line for name, found in results.items() for line in lines(name, found)]))
+    print("\n" + tables(results))
+    for name, found in results.items():
+        print(*(f"missed: {line}" for line in missed(name, found)), sep="\n")
+    if options.json and options.json.exists():
+        results = {**json.loads(options.json.read_text())["rows"], **results}
+    results = {name: results[name] for name in SUBJECTS if name in results}
     shares = {name: engine_share(found) for name, found in results.items()}
-    print("\n" + table(
-        ("pipeline", "PaddleX's time in the engine", "pictures answered alike", "not measured"),
-        [
-            (name, shares[name], f"{found['agree']} of {found['pictures']}", found["errors"] or None)
-            for name, found in results.items()
-        ],
-    ))  # fmt: skip
     report(
         "images", results, options=vars(options), path=options.json, engine_share=shares,
         peers=peers.paddlex_versions(options.peers), minutes=(time.monotonic() - started) / 60,
@@ -275,11 +269,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--subject", action="append", choices=SUBJECTS, help="only this one (repeatable)")
-    options.add_argument(
-        "--only", action="append", choices=[PADDLEX, PADDLEX_DEFAULT, *OURS], help="only this server"
-    )
+    options.add_argument("--only", action="append", choices=[*THEIRS, *OURS], help="only this server")
     options.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[1, 8])
-    options.add_argument("--seconds", type=float, default=6.0, help="of each cell, about")
+    options.add_argument("--seconds", type=float, default=4.0, help="of each cell, about")
     options.add_argument("--paddle-models", type=Path, metavar="DIR", help="models in Paddle's format")
     options.add_argument(
         "--peers", type=Path, default=ROOT / "benchmarks" / ".peers", help="folder for environments"
