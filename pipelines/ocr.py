@@ -90,6 +90,11 @@ class OcrPipeline(Pipeline):
         """From the size that the page has in the detector."""
         return reading_bytes(cast("OcrParams", params), height, width)
 
+    @classmethod
+    def notes(cls, config: PipelineConfig) -> Sequence[str]:
+        """What the YAML asks for and is left out."""
+        return msgspec.convert(config.options, OcrOptions).notes()
+
     def canary(self) -> Item:
         """A page with one number, which must come back where official models run."""
         page = np.full((64, 256, 3), 255, np.uint8)

@@ -126,6 +126,11 @@ class TableRecognition(Pipeline):
         }.get(role, True)
 
     @classmethod
+    def notes(cls, config: PipelineConfig) -> Sequence[str]:
+        """What the YAML asks for and is left out."""
+        return msgspec.convert(config.options, TableOptions).notes()
+
+    @classmethod
     def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
         """A page with one table; nobody knows how many there are."""
         asked = cast("TableParams", params)

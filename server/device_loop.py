@@ -21,6 +21,7 @@ from pipelines.core.errors import DeadlinePassed, Overloaded, Poisoned, ServeErr
 from server.batcher import Waiting, choose
 from server.intake import Claim, Intake
 from server.jobs import Job, log_id
+from server.large_runs import LARGE_BYTES, LargeRuns
 from server.metrics import Metrics
 from server.outbox import Outbox
 from server.stages import Stages
@@ -41,6 +42,9 @@ _SCALE_FALLS, _SCALE_RISES = 0.1, 0.3
 _SCALE_FADES = 0.02
 #: One item moves the scale as if it had been wrong by this factor at most.
 _SCALE_BOUND = 20.0
+
+#: While another device has the place for a large run, and there is nothing else to do.
+_LOOK_AGAIN_NS = 5 * _MS
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +79,8 @@ class DeviceLoop:
         self._pipelines, self._stages = pipelines, stages
         self._intake, self._outbox, self._metrics = intake, outbox, metrics
         self._window, self._batches_pay = window, batches_pay
+        self._large_runs = LargeRuns(segment.fd, limited=not batches_pay)
+        self._blocked = False
         self._jobs: list[Job] = []
         self._stopping = False
 
@@ -117,11 +123,10 @@ class DeviceLoop:
         pending = [(job, position) for job in self._jobs for position in sorted(job.waiting)]
         if not pending:
             return None if self._jobs or len(self._intake) else 0
-        arriving = self._slots.count(WRITING) if self._batches_pay else 0
-        choice = choose([self._waiting(job, position) for job, position in pending], monotonic_ns(), arriving)
-        if not choice.batch:
-            return choice.wait_until_ns
-        self._run_batch([pending[i] for i in choice.batch])
+        batch, wait_until_ns = self._choose(pending)
+        if not batch:
+            return wait_until_ns
+        self._run_batch(batch)
         self._send_finished()
         return None
 
@@ -146,7 +151,7 @@ class DeviceLoop:
         """Whether nothing more is claimed now: what is not claimed, another device can take."""
         if len(self._jobs) >= self._window:
             return True
-        if self._batches_pay:
+        if self._batches_pay or self._blocked:
             return False
         scale = self._lane.cost_scale
         left_ms = sum(max(0.0, job.estimate_ms * scale - job.spent_ms) for job in self._jobs)
@@ -210,14 +215,33 @@ class DeviceLoop:
 
     # --- batches ----------------------------------------------------------------------------------
 
+    def _choose(self, pending: list[tuple[Job, int]]) -> tuple[list[tuple[Job, int]], int]:
+        """(what runs now, when to ask again if that is nothing)."""
+        arriving = self._slots.count(WRITING) if self._batches_pay else 0
+        now_ns = monotonic_ns()
+        choice = choose([self._waiting(job, position) for job, position in pending], now_ns, arriving)
+        batch = [pending[i] for i in choice.batch]
+        if not _is_large(batch) or self._large_runs.enter():
+            self._blocked = False
+            return batch, choice.wait_until_ns
+        small = [one for one in pending if not _is_large([one])]
+        if small:
+            return self._choose(small)
+        # Nothing else to do: take more work in, if there is some, and look again soon.
+        self._blocked = True
+        return [], now_ns + _LOOK_AGAIN_NS
+
     def _run_batch(self, members: list[tuple[Job, int]]) -> None:
         """Run calls of one stage and key together, and hand out their results."""
         calls = [job.calls[position] for job, position in members]
         stage = calls[0].stage
-        started = time.monotonic()
-        results = self.run_stage(
-            stage, self._is_alone(), [call.input for call in calls], sum(call.cost_ms for call in calls)
-        )
+        started, whole = time.monotonic(), self._is_alone()
+        cost_ms = sum(call.cost_ms for call in calls)
+        results = self.run_stage(stage, whole, [call.input for call in calls], cost_ms)
+        if _is_large(members):
+            if not whole:
+                self._stages.engine(stage, False).trim()
+            self._large_runs.leave()
         seconds = time.monotonic() - started
         self._metrics.stage(stage.name, len(calls), seconds)
         wall_ms = seconds * 1000
@@ -271,3 +295,8 @@ class DeviceLoop:
             since_ns=job.since_ns,
             cost_ms=call.cost_ms,
         )
+
+
+def _is_large(members: Sequence[tuple[Job, int]]) -> bool:
+    """Whether these calls, as one run, take so much memory that only one such run may be at a time."""
+    return sum(job.calls[position].scratch_bytes for job, position in members) > LARGE_BYTES

@@ -73,12 +73,12 @@ class Stages(StageFactory):
         return Forms(share, share.sibling(self._device.all_threads))
 
     def engine(self, stage: Stage, whole: bool) -> Engine:
-        """The engine of ``stage``: the all-core form when ``whole``. The other form gives memory back."""
-        forms = self._forms[_identity(stage.model, stage.engine_name)]
-        chosen, other = (forms.whole, forms.share) if whole else (forms.share, forms.whole)
-        if other is not chosen:
-            other.trim()
-        return chosen
+        """The engine of ``stage``, all cores when ``whole``. Every model's other form gives memory back."""
+        for forms in self._forms.values():
+            if forms.share is not forms.whole:
+                (forms.share if whole else forms.whole).trim()
+        chosen = self._forms[_identity(stage.model, stage.engine_name)]
+        return chosen.whole if whole else chosen.share
 
     def trim(self) -> None:
         """Give back what large runs have left with the engines."""

@@ -18,12 +18,14 @@ class ToyParams(msgspec.Struct, frozen=True):
             whole batch, ``item`` answers an exception for this call alone, ``engine`` an EngineError,
             ``catch`` as ``item`` but the steps go on, ``pack`` answers what cannot be packed, ``none``
             answers nothing, ``big`` answers more than a slot holds.
+        scratch: ``scratch_bytes`` of the calls.
     """
 
     values: tuple[int, ...] = (1,)
     key: str = "k"
     rounds: int = 1
     trouble: str = ""
+    scratch: int = 0
 
 
 class ToyResult(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ class ToyPipeline(Pipeline):
             raise BadRequest("no such page")
         doubles = list(params.values)
         for _ in range(params.rounds):
-            calls = [Call(self.stage, (params, value), params.key, 10.0) for value in doubles]
+            calls = [Call(self.stage, (params, value), params.key, 10.0, params.scratch) for value in doubles]
             try:
                 doubles = list((yield calls))
             except ValueError:

@@ -96,12 +96,14 @@ class Call(msgspec.Struct, frozen=True):
         input: whatever the stage's ``run`` takes.
         key: batching key, typically the tensor shape.
         cost_ms: expected one-thread time, for liveness and scheduling.
+        scratch_bytes: memory that the run takes beside the model, where that is worth bounding.
     """
 
     stage: Stage
     input: Any
     key: Hashable
     cost_ms: float
+    scratch_bytes: int = 0
 
 
 #: Yields the calls it waits for, receives their results in the same order,

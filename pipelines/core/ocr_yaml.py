@@ -16,9 +16,7 @@ def v3_options(top: Section) -> OcrOptions:
     pipelines = top.section("SubPipelines")
     pages = page_options(top, pipelines)
     pipelines.finish()
-    options = reading_options(top, pages)
-    check_pages(options)
-    return options
+    return reading_options(top, pages)
 
 
 def page_options(top: Section, pipelines: Section) -> PageOptions:
@@ -28,7 +26,7 @@ def page_options(top: Section, pipelines: Section) -> PageOptions:
     options = PageOptions(
         use_doc_preprocessor=used,
         use_doc_orientation_classify=pages.take("use_doc_orientation_classify", bool, True),
-        use_doc_unwarping=pages.take("use_doc_unwarping", bool, True) and used,
+        unwarping_left_out=pages.take("use_doc_unwarping", bool, True) and used,
     )
     models = pages.section("SubModules")
     for name in ("DocOrientationClassify", "DocUnwarping"):
@@ -36,14 +34,6 @@ def page_options(top: Section, pipelines: Section) -> PageOptions:
     models.finish()
     pages.finish()
     return options
-
-
-def check_pages(options: PageOptions) -> None:
-    """Raises ConfigError for what is not available."""
-    if options.use_doc_unwarping:
-        raise ConfigError(
-            "SubPipelines.DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False"
-        )
 
 
 def reading_options(top: Section, pages: PageOptions) -> OcrOptions:

@@ -18,14 +18,24 @@ from .errors import PipelineError
 
 #: PaddleX's text for a request that asks for a sub-model which is not loaded.
 INVALID_SETTINGS = "the input params for model settings are invalid!"
+#: For the start-up plan.
+UNWARPING_LEFT_OUT = "pages are not unwarped: use_doc_unwarping is True in the YAML, but UVDoc is not served"
 
 
 class PageOptions(msgspec.Struct, frozen=True):
-    """PaddleX's defaults, but that UVDoc is not loaded (docs/compatibility.md)."""
+    """PaddleX's defaults, but that UVDoc is not loaded (docs/compatibility.md).
+
+    ``unwarping_left_out``: a YAML asks for it, as PaddleX's own do; the plan says that they stay as they are.
+    """
 
     use_doc_preprocessor: bool = True
     use_doc_orientation_classify: bool = True
     use_doc_unwarping: bool = False
+    unwarping_left_out: bool = False
+
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the start-up plan."""
+        return (UNWARPING_LEFT_OUT,) if self.unwarping_left_out else ()
 
 
 class PageSettings(msgspec.Struct, frozen=True):

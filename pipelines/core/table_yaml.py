@@ -6,7 +6,7 @@ import msgspec
 
 from .errors import ConfigError
 from .ocr_api import OcrOptions
-from .ocr_yaml import check_pages, page_options, reading_options
+from .ocr_yaml import page_options, reading_options
 from .page_settings import PageOptions
 from .table_api import TableOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
@@ -27,7 +27,6 @@ def v3_table_options(top: Section) -> TableOptions:
         modules.section(name).skip(*MODULE_KEYS, "batch_size").finish()
     for section in (modules, pipelines, top.skip("batch_size")):
         section.finish()
-    check_pages(options)
     if options.ocr.use_doc_preprocessor:
         raise ConfigError(
             "SubPipelines.GeneralOCR.use_doc_preprocessor must be False: its pages come prepared"

@@ -387,7 +387,6 @@ def test_a_yaml_of_2024(loaded):
             "^SubPipelines.GeneralOCR.SubModules.TextDetection.limit_type must be",
         ),
         ("use_ocr_model: True", "use_ocr_model: False", "^use_ocr_model must be True"),
-        ("use_doc_unwarping: False", "use_doc_unwarping: True", "unwarping is not available"),
         (
             "    use_doc_preprocessor: False",
             "    use_doc_preprocessor: True",

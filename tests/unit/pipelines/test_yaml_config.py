@@ -2,8 +2,11 @@ import textwrap
 
 import pytest
 
+from pipelines.core.base import PipelineConfig
 from pipelines.core.errors import ConfigError
+from pipelines.core.page_settings import UNWARPING_LEFT_OUT
 from pipelines.core.yaml_config import ModelChoice, Section, load
+from pipelines.ocr import OcrPipeline
 
 V3 = """
 pipeline_name: OCR
@@ -92,6 +95,7 @@ def test_a_v3_document(write):
         "use_doc_preprocessor": True,
         "use_doc_orientation_classify": True,
         "use_doc_unwarping": False,
+        "unwarping_left_out": False,
         "use_textline_orientation": True,
         "limit_side_len": 736,
         "limit_type": "max",
@@ -108,6 +112,20 @@ def test_a_sub_model_whose_flag_is_off_is_not_loaded(write):
     spec = load(write(v3(pages=False, lines=False)))
     assert set(spec.models) == {"text_detection", "text_recognition"}
     assert not spec.options["use_doc_unwarping"]
+
+
+@pytest.mark.parametrize("asked", ["use_doc_unwarping: True", "batch_size: 1"], ids=["asked", "by default"])
+def test_unwarping_is_left_out_of_paddlexs_own_documents_and_the_plan_says_so(write, asked):
+    spec = load(write(v3(**{"use_doc_unwarping: False": asked})))
+    config = PipelineConfig("ocr", "OCR", "v3", spec.options, {}, {})
+    assert not spec.options["use_doc_unwarping"]
+    assert list(OcrPipeline.notes(config)) == [UNWARPING_LEFT_OUT]
+
+
+def test_what_is_off_is_not_left_out(write):
+    for document in (v3(), v3(pages=False, **{"use_doc_unwarping: False": "use_doc_unwarping: True"})):
+        config = PipelineConfig("ocr", "OCR", "v3", load(write(document)).options, {}, {})
+        assert not OcrPipeline.notes(config)
 
 
 def test_models_of_paddlex_are_for_what_is_left_open(write):
@@ -189,11 +207,6 @@ def test_the_nearest_engine_key_holds(write):
         ("  TextLineOrientation:", "  TextOrientation:", "unknown key SubModules.TextOrientation"),
         ("  DocPreprocessor:", "  Preprocessor:", "unknown key SubPipelines.Preprocessor"),
         ("    use_doc_unwarping: False", "    use_doc_unwarp: 1", "use_doc_unwarp"),
-        (
-            "use_doc_unwarping: False",
-            "use_doc_unwarping: True",
-            "use_doc_unwarping: unwarping is not available",
-        ),
         (
             "    box_thresh: 0.5",
             "    box_thresh: high",
