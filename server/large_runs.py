@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 
-#: Runs that take more memory than this beside the model are large: a page of 1.3 megapixels in text
+#: Runs that take more memory than this beside the model are large: a page of 0.8 megapixels in text
 #: detection. Smaller ones may meet.
-LARGE_BYTES = 192 << 20
+LARGE_BYTES = 128 << 20
 
 
 class LargeRuns:

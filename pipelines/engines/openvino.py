@@ -22,9 +22,9 @@ from pipelines.core.errors import EngineError
 from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec
 
 #: Executors that a model keeps for shapes it has seen; a recogniser needs about 25 per shape. Without
-#: a bound (OpenVINO's default is 5000) 200 line widths took 560 MB, with this 290 MB; with none at all
-#: every run is a fifth slower.
-RUNTIME_CACHE = 1000
+#: a bound (OpenVINO's default is 5000) 200 line widths took 560 MB. 27 widths in random order: 12.3 s and
+#: 162 MB of heap unbounded, 12.7 s with 1000, 12.8 s with 600 (132 MB), 12.9 s with 400 (127 MB).
+RUNTIME_CACHE = 500
 #: EngineOptions.precision to OpenVINO's hint; its own default would be bf16 where the CPU has it.
 PRECISIONS = {"f32": "f32", "bf16": "bf16", "fp16": "f16", "auto": "dynamic"}
 

@@ -24,9 +24,10 @@ _DIVISOR, _SCALE, _SHIFT = 255.0, (2.0, 2.0, 2.0), (-1.0, -1.0, -1.0)
 MAX_WIDTH = 3200
 #: Widest canvas of the 2024 generation, which has no limit of its own: bounds memory.
 MAX_WIDTH_ALONE = 12_800
-#: ``tight``: a canvas is its line's width rounded up to a multiple of this, and not below the floor
-#: (docs/compatibility.md has the measurement).
-TIGHT_STEP, TIGHT_FLOOR = 32, 64
+#: ``tight``: up to these widths a canvas is its line's width rounded up to a multiple of this, and never
+#: narrower than the first (docs/compatibility.md has the measurement). Steps of about a sixteenth of the
+#: width, because an engine keeps memory for every width that it has seen (OpenVINO 4.4 MB).
+TIGHT_STEPS = ((64, 64), (512, 32), (1280, 64), (math.inf, 128))
 #: Columns in one engine run. On one CPU thread a batch gains nothing and costs cache misses (16 lines of
 #: 320 px: +36 % per line on ONNX Runtime); on all cores four such lines gain nearly what sixteen do.
 RUN_COLUMNS = 1280
@@ -127,7 +128,8 @@ class TextRecognition(Stage):
 
     def _tight_width(self, line: Line, max_width: int) -> int:
         width = self._resized_width(line, max_width)
-        return max(TIGHT_FLOOR, -(-width // TIGHT_STEP) * TIGHT_STEP)
+        step = next(step for widest, step in TIGHT_STEPS if width <= widest)
+        return -(-width // step) * step
 
     def _call(self, lines: tuple[Line, ...], width: int, max_width: int) -> Call:
         cost = 0.5 + MS_PER_COLUMN * width * len(lines)

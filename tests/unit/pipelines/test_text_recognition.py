@@ -1,12 +1,9 @@
-import math
-
 import cv2
 import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.lines import Line
-from pipelines.stages import text_recognition
 from pipelines.stages.text_recognition import RUN_COLUMNS, Text, TextRecognition
 from tests.model_dirs import RECOGNITION, Scripted, box, model, spelled
 
@@ -55,12 +52,11 @@ def test_groups_are_sorted_by_ratio_and_as_wide_as_their_widest(tmp_path):
 
 def test_a_tight_width_depends_on_the_line_alone(tmp_path):
     recognition = stage(tmp_path)
-    step, floor = text_recognition.TIGHT_STEP, text_recognition.TIGHT_FLOOR
-    widths = [1, 40, 100, 319, 500, 3190, 9000]
+    widths = [1, 64, 65, 100, 319, 512, 513, 1280, 1281, 3190, 9000]
     together = [call.key for call in recognition.tight([line(width) for width in widths])]
     apart = [recognition.tight([line(width)])[0].key for width in widths]
     assert together == apart
-    assert together == [max(floor, math.ceil(min(width, 3200) / step) * step) for width in widths]
+    assert together == [64, 64, 96, 128, 320, 512, 576, 1280, 1408, 3200, 3200]
 
 
 def test_the_2024_generation_reads_line_by_line_and_squeezes_later(tmp_path):
