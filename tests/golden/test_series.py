@@ -26,13 +26,7 @@ TOLERANCE = 1e-5
 
 #: Where PaddleX answers and this server refuses on purpose, or the other way round (docs/compatibility.md).
 REFUSED_HERE = {("ts_forecast", "an empty cell"), ("ts_anomaly_detection", "a repeated time")}
-ANSWERED_HERE = {
-    ("old name of hours", "plain"), ("numbers by two", "plain"),
-    # time features: PaddleX's own code fails with pandas 3
-    ("time features", "plain"), ("time features", "new year"), ("time features", "zone"),
-    ("time features of months", "plain"), ("holidays", "plain"), ("holidays", "spring"), ("holidays", "leap"),
-    ("holidays by the minute", "plain"),
-}  # fmt: skip
+ANSWERED_HERE = {("old name of hours", "plain"), ("numbers by two", "plain")}
 #: Whole numbers as times: rows are sorted here, PaddleX sorts the times only.
 OTHER_ORDER = {("numbers", "upside down")}
 
