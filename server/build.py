@@ -11,6 +11,7 @@ from pipelines.core.base import ModelFiles, PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
+from pipelines.core.scalers import with_scaler
 from pipelines.core.yaml_config import PipelineSpec, load
 from server.choose import EngineWish, choose_engine, fitting, parse_hpi_config, reads_onnx
 from server.config import Config, DeviceConfig, Limits
@@ -53,7 +54,10 @@ def build_config(
         title=spec.title,
         generation=spec.generation,
         options=spec.options,
-        models={role: fitting(model, engines[role]) for role, model in models.items()},
+        models={
+            role: with_scaler(fitting(model, engines[role]), args.allow_pickle_scaler, store.root)
+            for role, model in models.items()
+        },
         engines=engines,
         serving=spec.serving,
         padding=args.padding,

@@ -12,14 +12,13 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from pipelines.core.cards import card_names
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
-from pipelines.core.official import official
 from pipelines.core.registry import engine_names, load_engine, load_pipeline, pipeline_modules
 from server.build import build_config
 from server.config import Config
-from server.options import PROG, make_models_parser, parse
+from server.models_command import run_models
+from server.options import PROG, parse
 from server.plan import plan
 
 #: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
@@ -30,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line ``argv`` (without the program's name); returns the exit code."""
     try:
         if argv and argv[0] == "models":
-            return _models(argv[1:])
+            return run_models(argv[1:])
         if list(argv) == ["list"]:
             return _list()
         return _serve(argv)
@@ -118,26 +117,3 @@ def _list() -> int:
             f"engine {name:<12} {', '.join(cls_engine.formats):<22} {cls_engine.available() or 'ready'}\n"
         )
     return 0
-
-
-def _models(argv: Sequence[str]) -> int:
-    args = make_models_parser().parse_args(argv)
-    store = ModelStore(args.cache_dir, sys.stderr)
-    if args.names and args.action != "fetch":
-        raise ConfigError(f"models {args.action} takes no names")
-    if args.action == "names":
-        for task, names in official().tasks.items():
-            sys.stdout.writelines(f"{task:<34} {name}\n" for name in sorted(names, key=str.casefold))
-        return 0
-    if args.action == "fetch":
-        for name in args.names or card_names():
-            model = store.resolve(name)
-            sys.stdout.write(f"{model.name:<26} {model.directory}\n")
-        if not args.names:
-            sys.stdout.write(f"{'font':<26} {store.font()}\n")
-        return 0
-    bad = False
-    for listed in store.list() if args.action == "list" else store.verify():
-        bad = bad or listed.state.startswith("changed")
-        sys.stdout.write(f"{listed.name:<26} {listed.task:<22} {listed.state:<12} {listed.origin}\n")
-    return 2 if bad else 0

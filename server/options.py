@@ -45,6 +45,7 @@ other commands:
   python -m server models names                 every name of PaddleX that its hubs are asked for
   python -m server models fetch [NAME ...]      fetch models (all with a card) without serving
   python -m server models verify                read every model file again and compare SHA-256
+  python -m server models convert DIR ...       make scaler.json of a time-series model's scaler.pkl
 
 examples:
   python -m server --pipeline OCR
@@ -148,6 +149,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--padding", choices=("exact", "tight"), default="tight",
         help="text lines padded as PaddleX does, or no further than each needs (default: tight)",
     )  # fmt: skip
+    what.add_argument(
+        "--allow_pickle_scaler", action="store_true",
+        help="take the numbers of a time-series model's scaler.pkl where it has no scaler.json; nothing in "
+        "the pickle is run (docs/models.md)",
+    )  # fmt: skip
     what.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # paddlex --serve
     _add_network(parser, defaults)
     _add_computing(parser, defaults)
@@ -219,10 +225,17 @@ def _add_processes(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
 def make_models_parser() -> argparse.ArgumentParser:
     """The parser of ``python -m server models …``."""
     parser = Parser(
-        prog=f"{PROG} models", description="Lists, fetches and verifies models.", allow_abbrev=False
+        prog=f"{PROG} models", description="Lists, fetches, verifies and converts models.", allow_abbrev=False
     )
-    parser.add_argument("action", nargs="?", choices=("list", "names", "fetch", "verify"), default="list")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models to fetch (default: all with a card)")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "names", "fetch", "verify", "convert"), default="list"
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="models to fetch (default: all with a card), or folders to convert",
+    )
     parser.add_argument("--cache_dir", metavar="DIR", help="as when serving")
     return parser
 

@@ -35,7 +35,7 @@ class ModelFiles(msgspec.Struct, frozen=True):
         name: ``Global.model_name`` (``PP-OCRv4_mobile_det``).
         directory: absolute folder that holds ``inference.yml``.
         files: format to absolute path: ``onnx``, ``pdmodel``, ``pir``, ``ir``,
-            and ``params`` (weights of ``pdmodel`` and ``pir``).
+            ``params`` (weights of ``pdmodel`` and ``pir``), and ``scaler`` where it was made elsewhere.
         sha256: file name to hex digest of what was loaded, for the plan.
         source: where it came from, in words, for the plan.
         avoid: engine to formats that it should not run while the model has another one.

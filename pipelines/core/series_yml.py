@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from .base import ModelFiles
 from .errors import ConfigError
 from .inference_yml import Description
+from .scalers import FILE, JSON, read_scaler
 
-SCALER = "scaler.json"
 #: Tensors by the names that PaddleX's exporter gives them. PAST and FEATURES hold the same columns.
 PAST, OBSERVED, KNOWN, STATIC = (
     "past_target",
@@ -33,19 +33,6 @@ CALENDAR_COLUMNS, HOLIDAY_COLUMNS = 4, 25
 _MOST = 1 << 20
 #: Most numbers of a forecast: with times and plot 60 bytes each, so that an answer fits a small slot.
 _MOST_ANSWER = 4096
-
-
-class Scaler(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``scaler.json``: what is subtracted from each column, then what it is divided by.
-
-    Attributes:
-        columns: names; empty when the scaler was fitted on numbers without names.
-        mean, scale: one number per column.
-    """
-
-    columns: tuple[str, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -231,40 +218,16 @@ class SeriesInfo:
             return mean, scale
         if set(targets) & set(features):
             raise self.error("scale with a column in both target_cols and feature_cols is not supported")
-        scaler = read_scaler(Path(model.files.get("scaler") or Path(model.directory) / SCALER))
+        scaler = read_scaler(Path(model.files.get(FILE) or Path(model.directory) / JSON))
         for names in (targets, features):
             if set(names) <= set(scaler.columns):
                 found = [scaler.columns.index(name) for name in names]
             elif len(names) == len(scaler.mean):
                 found = list(range(len(names)))
             else:
-                raise self.error(f"{SCALER} has {len(scaler.mean)} columns and not all of {', '.join(names)}")
+                raise self.error(f"{JSON} has {len(scaler.mean)} columns and not all of {', '.join(names)}")
             for name, place in zip(names, found, strict=True):
                 if name in self.columns:
                     own = self.columns.index(name)
                     mean[own], scale[own] = scaler.mean[place], scaler.scale[place]
         return mean, scale
-
-
-def read_scaler(path: Path) -> Scaler:
-    """``scaler.json``. Raises ConfigError, naming ``scaler.pkl`` where there is only that."""
-    try:
-        scaler = msgspec.json.decode(path.read_bytes(), type=Scaler)
-    except FileNotFoundError as error:
-        if path.with_suffix(".pkl").exists():
-            raise ConfigError(pickle_refusal(path.with_suffix(".pkl"))) from error
-        raise ConfigError(f"{path.parent} has no {SCALER}, and its inference.yml says scale") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    sizes = {len(scaler.mean), len(scaler.scale), len(scaler.columns) or len(scaler.mean)}
-    if len(sizes) != 1 or not all(map(math.isfinite, scaler.mean + scaler.scale)) or 0.0 in scaler.scale:
-        raise ConfigError(f"{path} must hold one finite mean and one scale other than 0 per column")
-    return scaler
-
-
-def pickle_refusal(path: Path) -> str:
-    """Why a ``scaler.pkl`` is not read, and what to do."""
-    return (
-        f"{path} is a pickle, which can run any code, and is not read; write its mean_ and scale_ to "
-        f"{path.with_name(SCALER)} (docs/models.md)"
-    )

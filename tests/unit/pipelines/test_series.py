@@ -104,12 +104,6 @@ def test_a_model_that_cannot_be_served_is_refused_at_the_start(tmp_path, changes
         SeriesInfo(folder(tmp_path, **changes))
 
 
-def test_a_pickled_scaler_is_never_read(tmp_path):
-    (tmp_path / "scaler.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    with pytest.raises(ConfigError, match="is a pickle, which can run any code, and is not read"):
-        SeriesInfo(folder(tmp_path, scale=True))
-
-
 def test_holiday_distances_are_those_of_pandas():
     days = pd.date_range("2019-12-20 13:00", periods=60, freq="7D")
     expected = np.array(
