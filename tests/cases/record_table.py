@@ -35,7 +35,6 @@ PLAIN = {"engine": "paddle_static", "engine_config": {"run_mode": "paddle", "cpu
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "grid": (
         {"useLayoutDetection": False},
-        {"useOcrResultsWithTableCells": True},
         {"textDetLimitType": "max", "textDetLimitSideLen": 320},
         {"textDetThresh": 0.6, "textDetBoxThresh": 0.8},
         {"textDetUnclipRatio": 2.5},
@@ -50,7 +49,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "spans": ({"useOcrResultsWithTableCells": True},),
 }
 #: Inputs that are recorded in the 2024 style too.
-BOTH_GENERATIONS = ("grid", "spans", "tilted", "two_tables", "no_table")
+BOTH_GENERATIONS = ("open", "spans", "two_tables", "no_table")
 
 
 def draw() -> None:
