@@ -103,8 +103,8 @@ static inline uint32_t table_count(const slot_table *table, uint32_t state) {
 }
 
 /* Estimated cost that waits or runs, per device lane. READY counts for the lane it was pushed to,
- * CLAIMED for the lane that has it. */
-static inline void table_pending(const slot_table *table, uint64_t *pending) {
+ * CLAIMED for the lane that has it. What waits with one of the bits `without` in its operation does not count. */
+static inline void table_pending(const slot_table *table, uint32_t without, uint64_t *pending) {
     uint32_t epochs[MAX_LANES];
     for (uint32_t device = 0; device < table->devices; device++) {
         pending[device] = 0;
@@ -117,7 +117,7 @@ static inline void table_pending(const slot_table *table, uint64_t *pending) {
         if (word_state(word) == SLOT_CLAIMED) {
             for (uint32_t i = 0; i < table->devices; i++)
                 if (epochs[i] == word_epoch(word)) device = i;
-        } else if (word_state(word) != SLOT_READY) {
+        } else if (word_state(word) != SLOT_READY || GET(header->operation) & without) {
             continue;
         }
         if (device < table->devices) pending[device] += GET(header->cost_us);

@@ -15,6 +15,9 @@ enum slot_state { SLOT_FREE, SLOT_WRITING, SLOT_READY, SLOT_CLAIMED, SLOT_DONE }
 /* What a big slot keeps in memory after use: an image of 5 megapixels need not fault its pages in again. */
 #define KEEP_BYTES (16ull << 20)
 
+/* Bit of the operation: it gives way to what does not have it. */
+#define OPERATION_YIELDS 0x80000000u
+
 /* Two lines: all fields need 104 bytes. The first line holds what scans and schedulers read, so a scan
  * touches one line per slot; the second holds the record of the journey. Being a pair, they come together. */
 typedef struct {

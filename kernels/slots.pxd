@@ -5,6 +5,7 @@ from kernels.segment cimport Segment, lane, segment_layout
 
 cdef extern from "slots.h" nogil:
     const int SLOT_FREE, SLOT_WRITING, SLOT_READY, SLOT_CLAIMED, SLOT_DONE
+    const uint32_t OPERATION_YIELDS
     const int VERDICT_CLEAR, VERDICT_SUSPECT, VERDICT_POISON, VERDICT_SPENT
 
     ctypedef struct slot_header:
@@ -67,7 +68,7 @@ cdef extern from "reap.h" nogil:
     uint32_t table_list(const slot_table *table, uint32_t first, uint32_t last, uint32_t state, int live,
                         uint64_t *found)
     uint32_t table_count(const slot_table *table, uint32_t state)
-    void table_pending(const slot_table *table, uint64_t *pending)
+    void table_pending(const slot_table *table, uint32_t without, uint64_t *pending)
     void table_reap_device(const slot_table *table, uint32_t epoch, int blame, reaped_device *out)
     void table_reap_worker(const slot_table *table, uint32_t worker, uint32_t epoch, reaped_worker *out)
 

@@ -10,6 +10,8 @@ READY: Final[int]
 CLAIMED: Final[int]
 DONE: Final[int]
 
+YIELDS: Final[int]  # bit of the operation field: gives way to slots without it
+
 #: verdict field, written by the supervisor between a confirmed death and CLAIMED->READY
 CLEAR: Final[int]  # nothing known
 SUSPECT: Final[int]  # was running with others when its device died: must run alone
@@ -88,8 +90,10 @@ class Slots:
         """CLAIMED(epoch)->FREE(g+1) instead of finish, when the owning worker's incarnation is dead."""
     # everybody
     def header(self, slot: int) -> Header: ...
-    def pending_us(self) -> list[int]:
-        """Estimated cost of READY and CLAIMED slots per device lane (a scan: it cannot drift)."""
+    def pending_us(self, *, urgent: bool = False) -> list[int]:
+        """Estimated cost of READY and CLAIMED slots per device lane (a scan: it cannot drift).
+
+        ``urgent``: without READY slots whose operation has the bit YIELDS."""
     def count(self, state: int) -> int: ...
     # supervisor, after the confirmed exit of the process in question
     def reap_device(self, epoch: int, *, blame: bool = True) -> ReapedDevice:

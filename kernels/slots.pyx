@@ -23,6 +23,7 @@ WRITING = SLOT_WRITING
 READY = SLOT_READY
 CLAIMED = SLOT_CLAIMED
 DONE = SLOT_DONE
+YIELDS = OPERATION_YIELDS
 CLEAR = VERDICT_CLEAR
 SUSPECT = VERDICT_SUSPECT
 POISON = VERDICT_POISON
@@ -203,12 +204,13 @@ cdef class Slots:
             copy.t_ready_ns, copy.t_claimed_ns, copy.t_done_ns,
         ))
 
-    def pending_us(self):
+    def pending_us(self, *, bint urgent=False):
         cdef uint64_t pending[MAX_LANES]
         cdef int device
+        cdef uint32_t without = OPERATION_YIELDS if urgent else 0
         self.segment.header()
         with nogil:
-            table_pending(&self.table, pending)
+            table_pending(&self.table, without, pending)
         return [pending[device] for device in range(self.segment.devices)]
 
     def count(self, int state):

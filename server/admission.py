@@ -24,8 +24,8 @@ class Admission:
 
     Args:
         limits: bounds on requests.
-        queued_ms: estimated milliseconds of work before the least loaded device; raises NotReady
-            when no device can run anything.
+        queued_ms: estimated milliseconds before a request is run on the best device, given whether it is
+            of low priority; raises NotReady when no device can run anything.
         devices: number of devices that share what this worker has not handed over yet.
         clock_ns: CLOCK_MONOTONIC.
         scale: what the fastest device takes for an estimated millisecond.
@@ -33,13 +33,13 @@ class Admission:
     Attributes:
         inside: requests that hold a permit.
         held_bytes: bodies and pixels that they hold.
-        unpublished_ms: device time of their pages that no device has been given yet.
+        unpublished_ms: device time of their pages that no device has been given yet, by low priority.
     """
 
     def __init__(
         self,
         limits: Limits,
-        queued_ms: Callable[[], float],
+        queued_ms: Callable[[bool], float],
         devices: int,
         clock_ns: Callable[[], int],
         scale: Callable[[], float] = lambda: 1.0,
@@ -48,20 +48,27 @@ class Admission:
         self._scale = scale
         self.inside = 0
         self.held_bytes = 0
-        self.unpublished_ms = 0.0
+        self.unpublished_ms = {False: 0.0, True: 0.0}
 
     def __repr__(self) -> str:
         held = self.held_bytes >> 20
-        return (
-            f"<Admission: {self.inside} inside, {held} MiB held, {self.unpublished_ms:.0f} ms to hand over>"
-        )
+        waits = sum(self.unpublished_ms.values())
+        return f"<Admission: {self.inside} inside, {held} MiB held, {waits:.0f} ms to hand over>"
 
-    def admit(self, timeout_ms: int | None = None, patience: int = 1, *, errand: bool = False) -> Permit:
+    def admit(
+        self,
+        timeout_ms: int | None = None,
+        patience: int = 1,
+        *,
+        errand: bool = False,
+        batch: bool = False,
+    ) -> Permit:
         """Let a request in, before its body is read.
 
         Args:
             timeout_ms: how long the client will wait; it can only lower the server's own limit.
             patience: how many times the server's own limit this operation may take.
+            batch: low priority: it gives way, and has no part in the latency budget.
             errand: the devices' queue is no matter until the request asks for something of them.
 
         Raises:
@@ -70,21 +77,22 @@ class Admission:
                 will wait.
         """
         allowed = self._limits.request_timeout_ms * patience
-        if self._limits.latency_budget_ms and not errand:
+        if self._limits.latency_budget_ms and not errand and not batch:
             allowed = min(allowed, self._limits.latency_budget_ms * patience)
         timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
         if not errand:
-            self.check_queue(timeout)
-        return Permit(self, self._clock_ns() + timeout * _MS)
+            self.check_queue(timeout, batch)
+        return Permit(self, self._clock_ns() + timeout * _MS, batch)
 
-    def check_queue(self, left_ms: float, own_ms: float = 0.0) -> None:
+    def check_queue(self, left_ms: float, batch: bool, own_ms: float = 0.0) -> None:
         """Raise Overloaded (or NotReady) when a request with so much time left would be too late.
 
         One that cannot be in time would only take the place of one that can: with earliest deadlines
         first, a server that let it in would answer hardly anybody.
         """
-        queued = self._queued_ms() + self._scale() * self.unpublished_ms / self._devices
-        late_ms = (1 - _BUDGET_SHARE) * self._limits.latency_budget_ms
+        unpublished = self.unpublished_ms[False] + (self.unpublished_ms[True] if batch else 0.0)
+        queued = self._queued_ms(batch) + self._scale() * unpublished / self._devices
+        late_ms = 0.0 if batch else (1 - _BUDGET_SHARE) * self._limits.latency_budget_ms
         if queued > self._limits.max_queue_ms or queued + own_ms > left_ms - late_ms:
             # When the client comes back, half of what waits now has been worked off.
             raise Overloaded(retry_after_s=max(1, math.ceil(queued / 2000)))
@@ -103,15 +111,17 @@ class Admission:
             )
         return own_ms
 
-    def hold(self, nbytes: int, already: int) -> None:
+    def hold(self, nbytes: int, already: int, batch: bool) -> None:
         """Count bytes of a request in that holds ``already`` bytes.
 
+        Low priority is let in to half of what there is, except that one request may always fill it alone.
         Raises Overloaded when that is too many now, BadRequest when it always would be.
         """
         limit = self._limits.max_decoded_bytes
         if already + nbytes > limit:
             raise BadRequest(f"The input needs {already + nbytes} bytes; a worker holds at most {limit}")
-        if self.held_bytes + nbytes > limit:
+        others = self.held_bytes - already
+        if self.held_bytes + nbytes > (limit // 2 if batch and others else limit):
             raise Overloaded
         self.held_bytes += nbytes
 
@@ -127,11 +137,12 @@ class Permit:
 
     Attributes:
         deadline_ns: CLOCK_MONOTONIC.
+        batch: low priority.
     """
 
-    def __init__(self, admission: Admission, deadline_ns: int) -> None:
+    def __init__(self, admission: Admission, deadline_ns: int, batch: bool = False) -> None:
         self._admission = admission
-        self.deadline_ns = deadline_ns
+        self.deadline_ns, self.batch = deadline_ns, batch
         self._bytes = 0
         self._unpublished_ms = 0.0
         admission.inside += 1
@@ -146,11 +157,11 @@ class Permit:
         self._expect(0.0)
         self._admission.inside -= 1
         if not self._admission.inside:
-            self._admission.unpublished_ms = 0.0  # sums of floats leave crumbs
+            self._admission.unpublished_ms = {False: 0.0, True: 0.0}  # sums of floats leave crumbs
 
     def hold(self, nbytes: int) -> None:
         """Count ``nbytes`` of body or pixels. Raises Overloaded or BadRequest."""
-        self._admission.hold(nbytes, self._bytes)
+        self._admission.hold(nbytes, self._bytes, self.batch)
         self._bytes += nbytes
 
     def free(self, nbytes: int) -> None:
@@ -166,7 +177,7 @@ class Permit:
         """
         left_ms = 1000 * self.left_s()
         own_ms = self._admission.check_own(total_ms, pages, left_ms)
-        self._admission.check_queue(left_ms, own_ms)
+        self._admission.check_queue(left_ms, self.batch, own_ms)
         self._expect(total_ms)
 
     def published(self, cost_ms: float) -> None:
@@ -183,7 +194,7 @@ class Permit:
         return max(0, self.deadline_ns - self._admission.now_ns()) / 1e9
 
     def _expect(self, cost_ms: float) -> None:
-        self._admission.unpublished_ms += cost_ms - self._unpublished_ms
+        self._admission.unpublished_ms[self.batch] += cost_ms - self._unpublished_ms
         self._unpublished_ms = cost_ms
 
 
@@ -194,3 +205,10 @@ def timeout_of(header: str | None) -> int | None:
     if not (header.isascii() and header.isdigit() and len(header) <= 12 and int(header) > 0):
         raise BadRequest("X-Request-Timeout-Ms must be a positive whole number of milliseconds")
     return int(header)
+
+
+def is_batch(header: str | None) -> bool:
+    """Whether ``X-Priority`` asks for low priority. Raises BadRequest when it is no priority."""
+    if header not in {None, "interactive", "batch"}:
+        raise BadRequest("X-Priority must be interactive or batch")
+    return header == "batch"

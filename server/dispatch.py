@@ -13,19 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from kernels.ring import Ring
-from kernels.segment import DRAINING, FAILED, READY, STARTING, Lane, Segment, monotonic_ns
-from kernels.slots import Slots
+from kernels.segment import Lane, Segment, monotonic_ns
+from kernels.slots import YIELDS, Slots
 from pipelines.core.errors import BadRequest, DeadlinePassed, NotReady, Overloaded
 from server.leases import Lease
+from server.loads import Loads
 from server.metrics import Metrics
 
 T = TypeVar("T")
 
-_MS = 1_000_000
-
-#: With no device ready or starting for this long, what waits is answered 503: a dead device is started
-#: again within milliseconds unless it keeps dying.
-HOPELESS_AFTER_NS = 2_000 * _MS
 _MAX_COST_US = 2**32 - 1  # what a slot header can hold
 #: KEEP_BYTES of kernels/slots.h: slots up to this size keep their pages when they are freed.
 _KEPT_BYTES = 16 << 20
@@ -54,8 +50,9 @@ class Dispatcher:
         threads: ThreadPoolExecutor,
     ) -> None:
         self.slots = slots
+        self.loads = Loads(segment, slots, devices)
         self._segment, self._lane, self._metrics, self._threads = segment, lane, metrics, threads
-        self._event, self._device_events, self._configured = worker_event, device_events, devices
+        self._event, self._device_events = worker_event, device_events
         self._devices = [segment.device(index) for index in range(segment.devices)]
         self._to_device = [Ring.to_device(segment, lane.index, d.index) for d in self._devices]
         self._from_device = [Ring.to_worker(segment, lane.index, d.index) for d in self._devices]
@@ -63,7 +60,6 @@ class Dispatcher:
         self._largest = max(slots.capacity(slot) for slot in range(first, first + segment.worker_slots))
         self._pending: dict[int, Lease] = {}
         self._scan_epoch = segment.scan_epoch
-        self._lost_since_ns = 0
         self._seen_waiting = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -90,25 +86,23 @@ class Dispatcher:
 
     # --- handing over -------------------------------------------------------------------------------
 
-    def queued_ms(self) -> float:
-        """Estimated milliseconds before the least loaded device. Raises NotReady when there is none."""
-        if loads := self._loads():
+    def queued_ms(self, batch: bool = False) -> float:
+        """Estimated milliseconds before a request on the best device. Raises NotReady when there is none."""
+        if loads := self.loads.waits(batch):
             return min(loads.values())
-        if self._is_hopeless():
+        if self.loads.are_hopeless():
             raise NotReady
         return 0.0
 
-    def scale(self) -> float:
-        """Milliseconds that the fastest device takes for an estimated one; 1 while none serves."""
-        return min((lane.cost_scale for lane in self._devices if lane.state == READY), default=1.0)
-
-    def take(self, nbytes: int) -> Lease:
+    def take(self, nbytes: int, batch: bool = False) -> Lease:
         """A free slot with at least ``nbytes``.
 
         Raises:
             BadRequest: no slot of this server is that large.
-            Overloaded: all slots that are large enough are taken.
+            Overloaded: all slots that are large enough are taken, or low priority has its half of them.
         """
+        if batch and sum(lease.batch for lease in self._pending.values()) >= self._segment.worker_slots // 2:
+            raise Overloaded
         slot = self.slots.take(self._lane.index, nbytes)
         if slot >= 0:
             return Lease(self.slots, slot, self._forget, self._free)
@@ -143,7 +137,8 @@ class Dispatcher:
         Returns:
             What :meth:`wait` waits for.
         """
-        device = self._choose()
+        device = self.loads.choose()
+        lease.batch = bool(operation & YIELDS)
         lease.generation = self.slots.publish(
             lease.slot,
             request_id=request_id,
@@ -202,7 +197,7 @@ class Dispatcher:
             self._drain()
         self._seen_waiting = waits
         self._scan_after_death()
-        if self._pending and not self._loads() and self._is_hopeless():
+        if self._pending and not self.loads.waits() and self.loads.are_hopeless():
             for lease in list(self._pending.values()):
                 if self.slots.withdraw(lease.slot, lease.generation):
                     self._forget(lease)
@@ -249,37 +244,6 @@ class Dispatcher:
         del self._pending[slot]
         lease.finish(length)
         return True
-
-    # --- devices ------------------------------------------------------------------------------------
-
-    def _loads(self) -> dict[int, float]:
-        """Device lane to estimated milliseconds of work before it, for devices that serve."""
-        pending = self.slots.pending_us()
-        return {
-            lane.index: pending[lane.index] * lane.cost_scale / 1000
-            for lane in self._devices
-            if lane.state == READY
-        }
-
-    def _choose(self) -> int:
-        """The device with the least work; of equals always the same one, whose caches are warm."""
-        loads = self._loads()
-        if not loads:  # none serves just now: whoever comes next finds it by its first scan
-            coming = [lane.index for lane in self._devices if lane.state == STARTING]
-            return coming[0] if coming else 0
-        return min(loads, key=lambda index: (loads[index], index))
-
-    def _is_hopeless(self) -> bool:
-        """Whether no device is there or about to be."""
-        states = [lane.state for lane in self._devices]
-        if any(state in {READY, STARTING, DRAINING} for state in states):
-            self._lost_since_ns = 0
-            return False
-        if states.count(FAILED) >= self._configured:
-            return True
-        now = monotonic_ns()
-        self._lost_since_ns = self._lost_since_ns or now
-        return now - self._lost_since_ns > HOPELESS_AFTER_NS
 
 
 def _expire(answer: asyncio.Future[int]) -> None:

@@ -11,7 +11,8 @@ from itertools import count
 
 from kernels.ring import Ring
 from kernels.segment import Lane, Segment
-from kernels.slots import READY, SUSPECT, Header, Slots
+from kernels.slots import READY, SUSPECT, YIELDS, Header, Slots
+from server.loads import BATCH_SHARE
 from server.metrics import Metrics
 
 #: Wake-ups are never lost; should one be, this bounds the harm, and a counter tells.
@@ -26,6 +27,10 @@ class Found(Enum):
     HINT = "hint"
     LOOK = "look"
     RESCUE = "rescue"
+
+
+#: Deadline, order of arrival, slot, generation, how it was found.
+_Entry = tuple[int, int, int, int, Found]
 
 
 class Claim:
@@ -54,7 +59,9 @@ class Intake:
         self._segment, self._slots, self._lane, self._metrics = segment, slots, lane, metrics
         self._event, self._spin_ns = event, spin_ns
         self._rings = [Ring.to_device(segment, worker, lane.index) for worker in range(segment.workers)]
-        self._waiting: list[tuple[int, int, int, int, Found]] = []
+        self._urgent: list[_Entry] = []
+        self._batch: list[_Entry] = []
+        self._owed_us = 0.0
         self._known: set[tuple[int, int]] = set()
         self._order = count()
         self._scan_epoch = -1
@@ -62,11 +69,11 @@ class Intake:
         self._poller.register(event, select.POLLIN)
 
     def __repr__(self) -> str:
-        return f"<Intake device-{self._lane.index}: {len(self._waiting)} waiting>"
+        return f"<Intake device-{self._lane.index}: {len(self)} waiting>"
 
     def __len__(self) -> int:
         """How many are known to wait; some may be gone by now."""
-        return len(self._waiting)
+        return len(self._urgent) + len(self._batch)
 
     def collect(self) -> None:
         """Take all hints; after a death of anybody, scan the headers as well."""
@@ -93,7 +100,8 @@ class Intake:
         if header.state != READY or header.generation != generation:
             return
         self._known.add((slot, generation))
-        heapq.heappush(self._waiting, (header.deadline_ns, next(self._order), slot, generation, found))
+        queue = self._batch if header.operation & YIELDS else self._urgent
+        heapq.heappush(queue, (header.deadline_ns, next(self._order), slot, generation, found))
 
     def claim(self, busy: bool) -> Claim | None:
         """Claim the most urgent item, or None when there is none to start now.
@@ -101,22 +109,40 @@ class Intake:
         An item under suspicion runs alone: while the device is ``busy`` nothing
         is started before it.
         """
-        while self._waiting:
-            _, _, slot, generation, found = self._waiting[0]
+        while queue := self._next():
+            _, _, slot, generation, found = queue[0]
             header = self._slots.header(slot)
             if header.state == READY and header.generation == generation:
                 if header.verdict == SUSPECT and busy:
                     return None
                 if self._slots.claim(slot, generation, self._lane.epoch):
-                    self._forget()
+                    self._forget(queue)
                     self._count(header, found)
+                    self._settle(queue, header.cost_us)
                     # Read again: the fate may have been written just before the slot became READY.
                     return Claim(slot, generation, self._slots.header(slot))
-            self._forget()
+            self._forget(queue)
         return None
 
-    def _forget(self) -> None:
-        _, _, slot, generation, _ = heapq.heappop(self._waiting)
+    def _next(self) -> list[_Entry]:
+        """The queue whose turn it is: low priority's when it is alone, or has waited for its share."""
+        if not self._batch:
+            return self._urgent
+        if not self._urgent:
+            return self._batch
+        return self._batch if self._owed_us >= self._slots.header(self._batch[0][2]).cost_us else self._urgent
+
+    def _settle(self, queue: list[_Entry], cost_us: int) -> None:
+        """Keep the account of what low priority has waited for, as its share of that."""
+        if queue is self._batch:
+            self._owed_us = max(0.0, self._owed_us - cost_us)
+        elif self._batch:
+            self._owed_us += cost_us * BATCH_SHARE / (1 - BATCH_SHARE)
+        else:
+            self._owed_us = 0.0
+
+    def _forget(self, queue: list[_Entry]) -> None:
+        _, _, slot, generation, _ = heapq.heappop(queue)
         self._known.discard((slot, generation))
 
     def _count(self, header: Header, found: Found) -> None:

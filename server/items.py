@@ -48,7 +48,7 @@ async def _run_image(ground: Ground, work: Work, header: Header) -> None:
     work.permit.hold(shape.nbytes + working_bytes(header))
     work.expect_answer(header.height, header.width)
     work.permit.cost(cost)
-    lease = ground.dispatcher.take(work.slot_bytes(shape))
+    lease = ground.dispatcher.take(work.slot_bytes(shape), work.permit.batch)
     work.leases.append(lease)
     if (
         header.kind == "jpeg"
@@ -84,7 +84,7 @@ async def _run_blob(ground: Ground, work: Work) -> None:
             check_csv(work.data, ground.limits)
     work.permit.hold(shape.nbytes)
     work.permit.cost(cost)
-    lease = ground.dispatcher.take(work.slot_bytes(shape))
+    lease = ground.dispatcher.take(work.slot_bytes(shape), work.permit.batch)
     work.leases.append(lease)
     if is_large:
         await ground.dispatcher.in_thread([lease], _copy_blob, ground, work, lease)

@@ -22,6 +22,7 @@ class Lease:
     Attributes:
         slot: its number.
         view: its data area; not to be used after the lease is closed.
+        batch: it holds work of low priority.
         generation, answer: known once it is with a device; the answer is the length of the result record.
     """
 
@@ -29,7 +30,7 @@ class Lease:
         self._slots, self._forget, self._free = slots, forget, free
         self.slot, self.view, self.generation = slot, slots.data(slot), 0
         self.answer: asyncio.Future[int] | None = None
-        self.closed = False
+        self.closed = self.batch = False
         self._writers = 0
         self._done = False
 

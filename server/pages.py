@@ -113,7 +113,7 @@ class Window:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _add_slot(self) -> None:
-        lease = self._ground.dispatcher.take(self._slot_bytes)
+        lease = self._ground.dispatcher.take(self._slot_bytes, self._work.permit.batch)
         self._work.leases.append(lease)
         self._free.put_nowait(lease)
 

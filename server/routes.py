@@ -22,7 +22,7 @@ from sanic.response import HTTPResponse
 
 from pipelines.core.errors import RequestTimeout, ServeError, TooLarge
 from server import encode
-from server.admission import Admission, Permit, timeout_of
+from server.admission import Admission, Permit, is_batch, timeout_of
 from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
@@ -118,7 +118,8 @@ class Routes:
 
     def _admit(self, endpoint: Endpoint, request: Request) -> Permit:
         asked, operation = timeout_of(request.headers.get("x-request-timeout-ms")), endpoint.operation
-        return self._admission.admit(asked, operation.patience, errand=operation.input == "none")
+        batch = is_batch(request.headers.get("x-priority"))
+        return self._admission.admit(asked, operation.patience, errand=operation.input == "none", batch=batch)
 
     async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes:
         """The body, counted while it streams in. Raises TooLarge, RequestTimeout, Overloaded."""

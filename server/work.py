@@ -9,6 +9,7 @@ import msgspec
 
 from kernels.fingerprint import xxh64
 from kernels.segment import Segment
+from kernels.slots import YIELDS
 from pipelines.core.base import Page
 from pipelines.core.errors import Poisoned, ServeError
 from server import wire
@@ -66,7 +67,8 @@ class Work(msgspec.Struct):
     @property
     def operation_code(self) -> int:
         """The ``operation`` field of slot headers."""
-        return self.endpoint.pipeline_index * 16 + self.endpoint.operation_index
+        code = self.endpoint.pipeline_index * 16 + self.endpoint.operation_index
+        return code | YIELDS if self.permit.batch else code
 
     def cost_ms(self, height: int, width: int) -> float:
         """Estimated one-thread device time of a page."""

@@ -122,7 +122,7 @@ class Worker:
             self._dispatcher.queued_ms,
             len(config.devices),
             monotonic_ns,
-            self._dispatcher.scale,
+            self._dispatcher.loads.scale,
         )
         renders = asyncio.Semaphore(_threads())
         inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0

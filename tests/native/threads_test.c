@@ -185,7 +185,7 @@ static void start(process *it, void *(*run)(void *), lane *place) {
 static void look_around(const slot_table *view) {
     uint64_t pending[MAX_LANES];
     slot_header copy;
-    table_pending(view, pending);
+    table_pending(view, 0, pending);
     CHECK(pending[0] <= 100ull * view->layout.slots && pending[1] <= 100ull * view->layout.slots);
     for (uint32_t slot = 0; slot < view->layout.slots; slot++) {
         uint64_t word = slot_copy(table_slot(view, slot), &copy);

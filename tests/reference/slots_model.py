@@ -98,13 +98,13 @@ class Model:
         return chosen
 
     def publish(
-        self, slot: int, request_id: int, device: int, cost_us: int, request_bytes: int
+        self, slot: int, request_id: int, device: int, cost_us: int, request_bytes: int, yields: bool = False
     ) -> int | None:
         it = self.slots[slot]
         if it.state != WRITING:
             return None
         it.state, it.request_id, it.device, it.cost_us = READY, request_id, device, cost_us
-        it.request_bytes = request_bytes
+        it.request_bytes, it.yields = request_bytes, yields
         return it.generation
 
     def abandon(self, slot: int, generation: int) -> None:
@@ -164,9 +164,11 @@ class Model:
         it.free()
         return True
 
-    def pending_us(self) -> list[int]:
+    def pending_us(self, urgent: bool = False) -> list[int]:
         pending = [0] * len(self.device_epochs)
         for it in self.slots:
+            if it.state == READY and urgent and it.yields:
+                continue
             if it.state == READY:
                 pending[it.device] += it.cost_us
             elif it.state == CLAIMED:

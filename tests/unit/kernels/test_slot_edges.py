@@ -145,10 +145,17 @@ class Walk(RuleBasedStateMachine):
             self.slots.set_body_hash(slot, value)
             self.model.slots[slot].body_hash = value
 
-    @rule(slot=slot, request_id=st.integers(0, 2**64 - 1), device=which, cost=st.integers(0, 2**32 - 1))
-    def publish(self, slot, request_id, device, cost):
-        expected = self.model.publish(slot, request_id, device, cost, 77)
-        request = {"request_id": request_id, "deadline_ns": 1, "operation": 2, "device": device}
+    @rule(
+        slot=slot,
+        request_id=st.integers(0, 2**64 - 1),
+        device=which,
+        cost=st.integers(0, 2**32 - 1),
+        yields=st.booleans(),
+    )
+    def publish(self, slot, request_id, device, cost, yields):
+        expected = self.model.publish(slot, request_id, device, cost, 77, yields)
+        operation = 2 | (s.YIELDS if yields else 0)
+        request = {"request_id": request_id, "deadline_ns": 1, "operation": operation, "device": device}
         if expected is None:
             with pytest.raises(ValueError, match="not being written"):
                 self.slots.publish(slot, **request, cost_us=cost, request_bytes=77)
@@ -210,6 +217,7 @@ class Walk(RuleBasedStateMachine):
             assert (header.abandoned, header.result_bytes) == (it.abandoned, it.result_bytes)
         assert self.slots.ready() == self.model.ready()
         assert self.slots.pending_us() == self.model.pending_us()
+        assert self.slots.pending_us(urgent=True) == self.model.pending_us(urgent=True)
         assert [self.slots.done(w) for w in (0, 1)] == [self.model.done(w) for w in (0, 1)]
 
 

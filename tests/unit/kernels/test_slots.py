@@ -101,6 +101,16 @@ def test_done_lists_only_what_this_incarnation_owns(segment, slots):
     assert slots.done(0) == []
 
 
+def test_what_gives_way_is_no_urgent_work_until_it_is_claimed(slots):
+    for slot, operation in enumerate([1, 1 | s.YIELDS]):
+        slots.take(0, 1)
+        slots.publish(slot, **(REQUEST | {"device": 0, "cost_us": 10**slot, "operation": operation}))
+    assert slots.pending_us() == [11, 0]
+    assert slots.pending_us(urgent=True) == [1, 0]
+    slots.claim(1, 0, OTHER_EPOCH)
+    assert slots.pending_us(urgent=True) == [1, 10]
+
+
 def test_pending_follows_the_device_that_has_it(slots):
     for slot, (device, cost) in enumerate([(0, 1), (0, 10), (1, 100)]):
         slots.take(0, 1)

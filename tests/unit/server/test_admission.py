@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.core.errors import BadRequest, DeadlinePassed, NotReady, Overloaded
-from server.admission import Admission, timeout_of
+from server.admission import Admission, is_batch, timeout_of
 from server.config import Limits
 
 
@@ -9,10 +9,17 @@ class Door:
     """An admission whose queue and clock the test sets."""
 
     def __init__(self, devices=2, **limits):
-        self.queued, self.now, self.scale = 0.0, 1_000, 1.0
+        self.queued, self.now, self.scale, self.batch_queued = 0.0, 1_000, 1.0, 0.0
         self.admission = Admission(
-            Limits(**limits), lambda: self.queued, devices, lambda: self.now, lambda: self.scale
+            Limits(**limits), self.waits, devices, lambda: self.now, lambda: self.scale
         )
+
+    def check_empty(self):
+        assert (self.admission.inside, self.admission.held_bytes) == (0, 0)
+        assert self.admission.unpublished_ms == {False: 0.0, True: 0.0}
+
+    def waits(self, batch):
+        return self.batch_queued if batch else self.queued
 
 
 def test_full_queue_is_refused_at_the_door():
@@ -85,13 +92,45 @@ def test_a_latency_budget_is_the_deadline_and_leaves_room_for_the_request_itself
         door.admission.admit()
 
 
-def test_a_latency_budget_leaves_errands_alone():
+@pytest.mark.parametrize("kind", ["errand", "batch"])
+def test_a_latency_budget_leaves_errands_and_low_priority_alone(kind):
     door = Door(latency_budget_ms=200, request_timeout_ms=60_000)
-    assert door.admission.admit(errand=True).deadline_ns == 1_000 + 60_000_000_000
+    assert door.admission.admit(**{kind: True}).deadline_ns == 1_000 + 60_000_000_000
+
+
+def test_low_priority_has_a_queue_and_half_of_the_memory_of_its_own():
+    door = Door(devices=1, max_queue_ms=500, max_decoded_bytes=100)
+    door.batch_queued = 501
+    with pytest.raises(Overloaded):
+        door.admission.admit(batch=True)
+    door.batch_queued = 500
+    large, second = door.admission.admit(batch=True), door.admission.admit(batch=True)
+    door.batch_queued = 200
+    large.cost(400)
+    door.queued = 500
+    urgent = door.admission.admit()
+    urgent.cost(1)  # what is of low priority is not before it
+    with pytest.raises(Overloaded):
+        second.cost(1)
+    large.hold(60)  # alone
+    with pytest.raises(Overloaded):
+        second.hold(1)
+    urgent.hold(40)
+
+
+@pytest.mark.parametrize(("header", "batch"), [(None, False), ("interactive", False), ("batch", True)])
+def test_priorities(header, batch):
+    assert is_batch(header) is batch
+
+
+@pytest.mark.parametrize("header", ["", "high", "Batch", "batch "])
+def test_what_is_no_priority(header):
+    with pytest.raises(BadRequest, match="interactive or batch"):
+        is_batch(header)
 
 
 def test_no_device_is_not_ready():
-    def nobody():
+    def nobody(_batch):
         raise NotReady
 
     with pytest.raises(NotReady):
@@ -120,7 +159,7 @@ def test_leaving_gives_everything_back():
         permit.published(0.03)
         assert door.admission.held_bytes == 1000
         assert door.admission.inside == 1
-    assert (door.admission.inside, door.admission.held_bytes, door.admission.unpublished_ms) == (0, 0, 0.0)
+    door.check_empty()
 
 
 def test_a_failed_request_gives_everything_back():
@@ -129,7 +168,7 @@ def test_a_failed_request_gives_everything_back():
         permit.hold(7)
         permit.cost(5)
         raise ZeroDivisionError
-    assert (door.admission.inside, door.admission.held_bytes, door.admission.unpublished_ms) == (0, 0, 0.0)
+    door.check_empty()
 
 
 def test_held_bytes_are_bounded():

@@ -10,10 +10,10 @@ import pytest
 
 from kernels.ring import Ring
 from kernels.segment import DRAINING, EMPTY, FAILED, READY, STARTING, monotonic_ns
-from kernels.slots import CLAIMED, DONE, FREE, WRITING
+from kernels.slots import CLAIMED, DONE, FREE, WRITING, YIELDS
 from kernels.slots import READY as SLOT_READY
 from pipelines.core.errors import BadRequest, DeadlinePassed, NotReady, Overloaded
-from server import dispatch, wire
+from server import loads, wire
 from server.dispatch import Dispatcher
 from server.wire import Shape
 from tests.standin import Memory, StandIn
@@ -40,7 +40,7 @@ class Bench:
             threads,
         )
 
-    def hand_over(self, lease, content=b"abc", cost_ms=5.0, deadline_ns=0):
+    def hand_over(self, lease, content=b"abc", cost_ms=5.0, deadline_ns=0, operation=0):
         """The answer to wait for."""
         shape = Shape(blob_bytes=len(content))
         lease.view[wire.META : wire.META + len(content)] = content
@@ -48,7 +48,7 @@ class Bench:
             lease,
             request_id=7,
             deadline_ns=deadline_ns or monotonic_ns() + 10 * SECOND,
-            operation=0,
+            operation=operation,
             cost_ms=cost_ms,
             request_bytes=wire.write_request(lease.view, 0, 0, 0, shape, ToyParams()),
         )
@@ -364,7 +364,7 @@ def test_a_device_that_has_just_died_is_waited_for(monkeypatch):
             answer = bench.hand_over(lease)
             bench.dispatcher.tick()
             assert not answer.done()
-            monkeypatch.setattr(dispatch, "HOPELESS_AFTER_NS", 0)
+            monkeypatch.setattr(loads, "HOPELESS_AFTER_NS", 0)
             bench.dispatcher.tick()
             with pytest.raises(NotReady):
                 await bench.dispatcher.wait(answer, monotonic_ns() + SECOND)
@@ -403,6 +403,39 @@ def test_queue_is_that_of_the_least_loaded_device():
             lease.close()
 
     run(test, devices=2)
+
+
+def test_what_waits_of_low_priority_costs_urgent_work_its_share_at_most():
+    async def test(bench):
+        bench.memory.segment.device(0).state = READY
+        leases = [bench.dispatcher.take(1000) for _ in range(4)]
+        for lease, operation in zip(leases, (0, YIELDS, YIELDS, YIELDS), strict=True):
+            bench.hand_over(lease, cost_ms=70, operation=operation)
+        assert bench.dispatcher.queued_ms() == pytest.approx(80.0)  # an eighth of it is not its own
+        assert bench.dispatcher.queued_ms(batch=True) == pytest.approx(280.0)  # all there is
+        leases[1].close()
+        leases[2].close()
+        assert bench.dispatcher.queued_ms(batch=True) == pytest.approx(140.0)
+        for lease in leases:
+            lease.close()
+
+    run(test)
+
+
+def test_low_priority_has_half_of_the_slots():
+    async def test(bench):
+        bench.memory.segment.device(0).state = READY
+        half = bench.memory.segment.worker_slots // 2
+        leases = [bench.dispatcher.take(10, batch=True) for _ in range(half)]
+        for lease in leases:
+            bench.hand_over(lease, operation=YIELDS)
+        with pytest.raises(Overloaded):
+            bench.dispatcher.take(10, batch=True)
+        leases.append(bench.dispatcher.take(10))
+        for lease in leases:
+            lease.close()
+
+    run(test)
 
 
 def test_a_full_ring_is_counted_and_the_device_woken():
