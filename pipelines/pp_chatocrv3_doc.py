@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, TextIO, cast
 
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.core.base import (
     Call,
@@ -20,7 +20,6 @@ from pipelines.core.base import (
     Role,
     StageFactory,
 )
-from pipelines.core.box_rules import Boxes
 from pipelines.core.chat_api import Embedded, EmbedParams
 from pipelines.core.chat_forms import (
     ChatForm2024,
@@ -29,10 +28,9 @@ from pipelines.core.chat_forms import (
     VectorForm,
     VectorForm2024,
 )
-from pipelines.core.chat_settings import Desk
-from pipelines.core.errors import BadRequest, EngineError, PipelineError
-from pipelines.core.page_blocks import blocks_of, members, shared_blocks
-from pipelines.core.reading import Part, Reader, reading_bytes, reading_cost_ms, side_by_side, stage_of
+from pipelines.core.chat_settings import Desk, chat_files
+from pipelines.core.errors import BadRequest, PipelineError
+from pipelines.core.reading import Part, official, reading_bytes, reading_cost_ms, stage_of
 from pipelines.core.vision_api import VisionForm
 from pipelines.core.visual_api import (
     VisualForm,
@@ -41,15 +39,16 @@ from pipelines.core.visual_api import (
     VisualParams,
     VisualRequest,
 )
+from pipelines.core.visual_reading import PageReader
 from pipelines.core.visual_yaml import beta_visual_options, v3_visual_options
 from pipelines.core.yaml_config import own_settings
-from pipelines.stages.detection import Detection
+from pipelines.stages.table_structure import MS_PER_TABLE
 from pipelines.stages.text_embedding import MAX_TOKENS, MS_PER_TOKEN, TextEmbedding
 
 #: One-thread time of finding the layout of a page (608 x 800 px); source as in detection.py.
 _MS_PER_LAYOUT = 30.0
-#: Room for a page's layout, and for one embedding.
-_LAYOUT_BYTES, _VECTOR_BYTES = 256 << 10, 16 << 10
+#: Room for a page's layout, for its tables besides their texts, and for one embedding.
+_LAYOUT_BYTES, _TABLE_BYTES, _VECTOR_BYTES = 256 << 10, 1 << 20, 16 << 10
 _CANARY_TEXT = "20417"
 #: Chat takes PaddleX clients minutes: five times the usual deadline.
 _PATIENCE = 5
@@ -91,14 +90,17 @@ class ChatOcr(Pipeline):
             "text_recognition", "LayoutParser.GeneralOCR.TextRecognition", "text_rec_model",
             "PP-OCRv6_small_rec", official="PP-OCRv4_server_rec",
         ),
+        "table_structure": Role(
+            "table_structure_recognition", "LayoutParser.TableRecognition.TableStructureRecognition",
+            "table_model", "SLANet_plus",
+        ),
         "embedding": Role("text_embedding", "Embedding", default="all-MiniLM-L6-v2"),
     }  # fmt: skip
     options = VisualOptions
 
     def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
         self._config = config
-        self._reader = Reader(config, stages, VisualOptions.of(config).ocr.rec_batch_size)
-        self._layout: Detection = stage_of(config, stages, Detection, "layout")
+        self._reader = PageReader(config, stages)
         self._embedding: TextEmbedding | None = stage_of(config, stages, TextEmbedding, "embedding")
 
     def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], msgspec.Struct]:
@@ -106,28 +108,7 @@ class ChatOcr(Pipeline):
         if isinstance(item.params, EmbedParams):
             return (yield from self._embed(item))
         params, image = cast("VisualParams", item.params), cast("np.ndarray", item.image)
-        image, angle = yield from self._reader.upright(image, params.ocr.doc_orientation)
-        parts: list[Part[Any]] = [self._find(image, params), self._reader.read(image, params.ocr, angle)]
-        layout, page = yield from side_by_side(parts)
-        inside = members(page, layout)
-        shared = shared_blocks(inside, layout.labels)
-        read = yield from side_by_side([self._texts(image, layout.rows[n, 2:6], params) for n in shared])
-        again = dict(zip(shared, read, strict=True))
-        if params.ocr.expect and params.ocr.expect not in page.texts:
-            raise EngineError(f"the canary page says {params.ocr.expect!r}, the models read {page.texts!r}")
-        return VisualPage(page, layout, blocks_of(page, layout, inside, again, image.shape[1]))
-
-    def _find(self, image: NDArray[np.uint8], params: VisualParams) -> Part[Boxes]:
-        (layout,) = yield [self._layout.call(image, params.rules)]
-        return cast("Boxes", layout)
-
-    def _texts(
-        self, image: NDArray[np.uint8], box: NDArray[np.float32], params: VisualParams
-    ) -> Part[list[str]]:
-        """What one block says when nothing else of the page is seen."""
-        left, top, right, bottom = box.astype(np.int64).tolist()
-        pixels = image[top:bottom, left:right]
-        return (yield from self._reader.read(pixels, params.ocr)).texts if pixels.size else []
+        return (yield from self._reader.read(image, params))
 
     def _embed(self, item: Item) -> Part[Embedded]:
         if self._embedding is None:
@@ -151,46 +132,53 @@ class ChatOcr(Pipeline):
 
     @classmethod
     def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
-        """Page orientation is loaded when its flags are on."""
+        """Models are loaded when their flags are on."""
         own = msgspec.convert(options, VisualOptions, str_keys=True)
-        return role != "doc_orientation" or (own.use_doc_preprocessor and own.use_doc_orientation_classify)
+        return {
+            "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
+            "table_structure": own.use_table_recognition,
+        }.get(role, True)
+
+    @classmethod
+    def fetch(cls, options: Mapping[str, Any], cache_dir: Path, stream: TextIO | None) -> dict[str, str]:
+        """The built-in language model where it is chosen. Raises ConfigError."""
+        return chat_files(msgspec.convert(options, VisualOptions, str_keys=True).chat, cache_dir, stream)
 
     @classmethod
     def desk(cls, config: PipelineConfig) -> Desk:
         """The clients of a worker. Raises ConfigError."""
-        return Desk(VisualOptions.of(config).chat)
+        return Desk(VisualOptions.of(config).chat, files=config.files)
 
     @classmethod
     def notes(cls, config: PipelineConfig) -> Sequence[str]:
-        """Which language model and embeddings are set up. Raises ConfigError."""
-        return cls.desk(config).notes()
+        """Which language model and embeddings are set up, and what is left out. Raises ConfigError."""
+        return [*cls.desk(config).notes(), *(f"off         {w}" for w in VisualOptions.of(config).left_out)]
 
     @classmethod
     def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
-        """Reading and layout of a page, or tokens of texts: no more than a character each."""
+        """Reading, layout and a table of a page, or tokens of texts: no more than a character each."""
         if isinstance(params, EmbedParams):
             tokens = min(params.characters + 2 * params.texts, MAX_TOKENS * params.texts)
             return 1 + params.texts + MS_PER_TOKEN * tokens
-        return reading_cost_ms(cast("VisualParams", params).ocr, height, width) + _MS_PER_LAYOUT
+        asked = cast("VisualParams", params)
+        return reading_cost_ms(asked.ocr, height, width) + _MS_PER_LAYOUT + asked.tables * MS_PER_TABLE
 
     @classmethod
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
-        """Texts of a page twice, as lines and in blocks; or embeddings."""
+        """Texts of a page as lines, in blocks and in tables; or embeddings."""
         if isinstance(params, EmbedParams):
             return 4096 + params.texts * _VECTOR_BYTES
-        return 3 * reading_bytes(cast("VisualParams", params).ocr, height, width) + _LAYOUT_BYTES
+        asked = cast("VisualParams", params)
+        layout = _LAYOUT_BYTES + asked.tables * _TABLE_BYTES
+        return (3 + 4 * asked.tables) * reading_bytes(asked.ocr, height, width) + layout
 
     def canary(self) -> Item:
         """A page with one number, which must come back where official models run."""
         page = np.full((480, 640, 3), 255, np.uint8)
         cv2.putText(page, _CANARY_TEXT, (200, 246), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (0, 0, 0), 3, cv2.LINE_AA)
         params = VisualForm().params(VisualRequest(""), self._config)
-        roles = ("text_detection", "text_recognition")
-        official = all(
-            self._config.engines[role] != "fake" and self._config.models[role].name.startswith("PP-OCR")
-            for role in roles
-        )
-        ocr = msgspec.structs.replace(params.ocr, expect=_CANARY_TEXT if official else "")
+        expect = _CANARY_TEXT if official(self._config) else ""
+        ocr = msgspec.structs.replace(params.ocr, expect=expect)
         return Item(params=msgspec.structs.replace(params, ocr=ocr), image=page)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -20,11 +19,18 @@ OTHER = "other_text"
 
 
 class Block(msgspec.Struct, frozen=True):
-    """A part of a page: x1, y1, x2, y2, what it is, what it says."""
+    """A part of a page.
+
+    Attributes:
+        box: x1, y1, x2, y2 on the upright page.
+        label: what it is; content: what it says.
+        own: the content is of a model for such parts: HTML of a table, texts of a seal.
+    """
 
     box: list[float]
     label: str
     content: str
+    own: bool = False
 
 
 def line_boxes(page: OcrPage) -> NDArray[np.int16]:
@@ -43,16 +49,27 @@ def members(page: OcrPage, layout: Boxes) -> NDArray[np.bool_]:
     return inside
 
 
-def shared_blocks(inside: NDArray[np.bool_], labels: Sequence[str]) -> list[int]:
-    """Blocks with a line that lies in another block of text too: they have to be read by themselves."""
-    texts = np.array([label not in _WORDLESS for label in labels], np.bool_)
+def shared_blocks(inside: NDArray[np.bool_], labels: Sequence[str], own: Collection[int] = ()) -> list[int]:
+    """Blocks with a line that lies in another block of text too: they have to be read by themselves.
+
+    ``own`` are those with a model of their own, which are not of text.
+    """
+    texts = np.array(
+        [label.lower() not in _WORDLESS and number not in own for number, label in enumerate(labels)],
+        np.bool_,
+    )
     among = inside & texts[:, np.newaxis]
     found: list[int] = np.flatnonzero((among & (among.sum(axis=0) > 1)).any(axis=1)).tolist()
     return found
 
 
 def blocks_of(
-    page: OcrPage, layout: Boxes, inside: NDArray[np.bool_], again: dict[int, list[str]], width: int
+    page: OcrPage,
+    layout: Boxes,
+    inside: NDArray[np.bool_],
+    again: Mapping[int, list[str]],
+    own: Mapping[int, str],
+    width: int,
 ) -> list[Block]:
     """Blocks of a page in reading order.
 
@@ -61,12 +78,16 @@ def blocks_of(
         layout: of the upright page.
         inside: from :func:`members`.
         again: block to the texts that were read in it by itself.
+        own: block to what a model for such blocks says.
         width: of the page, pixels.
     """
     blocks = []
     for number, (box, label) in enumerate(zip(layout.rows[:, 2:6].tolist(), layout.labels, strict=True)):
-        texts = again.get(number, [page.texts[line] for line in np.flatnonzero(inside[number])])
         name = label.lower()
+        if number in own:
+            blocks.append(Block(box, name, own[number], own=True))
+            continue
+        texts = again.get(number, [page.texts[line] for line in np.flatnonzero(inside[number])])
         blocks.append(Block(box, name, "" if name in _WORDLESS else "\n".join(texts)))
     alone = np.flatnonzero(~inside.any(axis=0)).tolist()
     boxes = line_boxes(page).tolist()
@@ -93,18 +114,9 @@ def in_reading_order(blocks: Sequence[Block], width: int) -> list[Block]:
 
 
 def texts_by_label(blocks: Sequence[Block], prefix: str = "") -> dict[str, str]:
-    """Label to the texts of its blocks, joined as PaddleX does."""
+    """Label to the texts of its blocks, joined as PaddleX does; tables and formulas are no texts."""
     found: dict[str, list[str]] = {}
     for block in blocks:
-        if block.label not in _WORDLESS:
+        if block.label not in _WORDLESS and not (block.own and block.label == "table"):
             found.setdefault(prefix + block.label, []).append(block.content)
     return {label: "\n ".join(texts) for label, texts in found.items()}
-
-
-def visual_info(blocks: Sequence[Block]) -> dict[str, Any]:
-    """One page's entry of ``visualInfo`` (3.x)."""
-    return {
-        "normal_text_dict": texts_by_label(blocks, "words in "),
-        "table_text_list": [],
-        "table_html_list": [],
-    }

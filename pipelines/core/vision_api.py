@@ -45,7 +45,8 @@ class VisionForm(Form):
         reading = reading_2024(request.inference_params)
         turns = request.use_img_orientation_cls and "doc_orientation" in config.models
         ocr = msgspec.structs.replace(reading, doc_orientation=turns)
-        return VisualParams(ocr, msgspec.structs.replace(VisualOptions.of(config).rules, v3=False))
+        rules = msgspec.structs.replace(VisualOptions.of(config).rules, v3=False)
+        return VisualParams(ocr, rules, tables="table_structure" in config.models, crops=True)
 
     def visualize(self, request: VisionRequest, config: PipelineConfig) -> bool:
         """That generation has no switch."""
@@ -53,12 +54,13 @@ class VisionForm(Form):
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{visionResults, visionInfo}``, of all pages."""
-        pen, results, texts = Pen(reply.font), [], []
-        for page in reply.pages:
-            found = cast("VisualPage", page.result)
-            texts.append(texts_by_label(found.blocks))
-            results.append(_vision_result(found, page, pen))
-        info = {"ocr_text": texts, "table_html": [], "table_text": [""] * len(texts)}
+        pen, pages = Pen(reply.font), [cast("VisualPage", page.result) for page in reply.pages]
+        results = [_vision_result(found, page, pen) for found, page in zip(pages, reply.pages, strict=True)]
+        info = {
+            "ocr_text": [texts_by_label(found.blocks) for found in pages],
+            "table_html": [table.html for found in pages for table in found.tables],
+            "table_text": [" ".join(found.table_texts) for found in pages],
+        }
         return {"visionResults": results, "visionInfo": info}
 
 
@@ -67,7 +69,9 @@ def _vision_result(found: VisualPage, page: Page, pen: Pen) -> dict[str, Any]:
     lines = zip(quads, found.ocr.texts, found.ocr.scores, strict=True)
     result: dict[str, Any] = {
         "texts": [{"poly": quad.tolist(), "text": text, "score": score} for quad, text, score in lines],
-        "tables": [],
+        "tables": [
+            {"bbox": [float(side) for side in table.box], "html": table.html} for table in found.tables
+        ],
     }
     if page.pixels is not None:
         turned = rotated(page.pixels, found.ocr.angle)

@@ -14,20 +14,27 @@ from .draw import ocr_picture
 from .draw_boxes import RECIPE_V3
 from .errors import BadRequest, PipelineError
 from .ocr_api import OcrPage, OcrParams, ReadingOptions, ReadingSettings, pruned_result
-from .page_blocks import Block, visual_info
+from .page_blocks import Block, texts_by_label
 from .page_layout import layout_picture, layout_result
 from .page_settings import INVALID_SETTINGS
+from .table_api import Table, table_results
+from .table_pictures import cell_picture
 
 
 class VisualOptions(ReadingOptions, frozen=True):
-    """Settings of document chat; PaddleX's but that UVDoc, tables and seals have no model by default.
+    """Settings of document chat; PaddleX's but that UVDoc and seals have no model by default.
 
     Attributes:
+        use_table_recognition, use_seal_recognition: load the models for such parts of a page.
         rules: for the layout.
         chat: models and prompts.
+        left_out: what the YAML asks for and cannot be had, in words.
     """
 
+    use_table_recognition: bool = True
+    use_seal_recognition: bool = False
     rules: BoxRules = BoxRules()
+    left_out: tuple[str, ...] = ()
     chat: ChatOptions = ChatOptions()
 
     @classmethod
@@ -37,18 +44,38 @@ class VisualOptions(ReadingOptions, frozen=True):
 
 
 class VisualParams(msgspec.Struct, frozen=True):
-    """What one page needs to know on a device: how it is turned and read, and rules for its layout."""
+    """What one page needs to know on a device.
+
+    Attributes:
+        ocr: how it is turned and read.
+        rules: for its layout.
+        tables: recognise them.
+        crops: as the 2024 generation does, read every table again by itself, and match inside of it.
+    """
 
     ocr: OcrParams = OcrParams()
     rules: BoxRules = BoxRules()
+    tables: bool = False
+    crops: bool = False
 
 
 class VisualPage(msgspec.Struct, frozen=True):
-    """What a device found on one page."""
+    """What a device found on one page; ``table_texts`` has the texts of each table in one line."""
 
     ocr: OcrPage
     layout: Boxes
     blocks: list[Block]
+    tables: list[Table] = []
+    table_texts: list[str] = []
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The page's entry of ``visualInfo`` (3.x)."""
+        return {
+            "normal_text_dict": texts_by_label(self.blocks, "words in "),
+            "table_text_list": self.table_texts,
+            "table_html_list": [table.html for table in self.tables],
+        }
 
 
 class VisualRequest(DocumentRequest, rename="camel"):
@@ -73,6 +100,7 @@ class VisualSettings(ReadingSettings):
 
     Attributes:
         rules: for the layout.
+        tables: recognise them.
 
     Raises:
         PipelineError: the request asks for a sub-model that is not loaded.
@@ -82,7 +110,8 @@ class VisualSettings(ReadingSettings):
     def __init__(self, request: VisualRequest, config: PipelineConfig) -> None:
         own = VisualOptions.of(config)
         super().__init__(request, own, config)
-        if request.use_table_recognition or request.use_seal_recognition:
+        self.tables = _switch(request.use_table_recognition, "table_structure" in config.models)
+        if request.use_seal_recognition:
             raise PipelineError(INVALID_SETTINGS)
         self.rules = _rules(request).over(own.rules)
 
@@ -92,9 +121,16 @@ class VisualSettings(ReadingSettings):
         return {
             "use_doc_preprocessor": self.page.preprocessor,
             "use_seal_recognition": False,
-            "use_table_recognition": False,
+            "use_table_recognition": self.tables,
             "use_formula_recognition": False,
         }
+
+
+def _switch(asked: bool | None, loaded: bool) -> bool:
+    """Whether a model is used; null is wherever it is loaded. Raises PipelineError."""
+    if asked and not loaded:
+        raise PipelineError(INVALID_SETTINGS)
+    return loaded if asked is None else asked
 
 
 def _rules(request: VisualRequest) -> BoxRules:
@@ -130,7 +166,7 @@ class VisualForm(DocumentForm[VisualSettings]):
     def params(self, request: VisualRequest, config: PipelineConfig) -> VisualParams:
         """Raises PipelineError and BadRequest."""
         settings = VisualSettings(request, config)
-        return VisualParams(settings.reading(), settings.rules)
+        return VisualParams(settings.reading(), settings.rules, settings.tables)
 
     def settings(self, request: VisualRequest, config: PipelineConfig) -> VisualSettings:
         """As in :class:`VisualSettings`."""
@@ -152,11 +188,14 @@ class VisualForm(DocumentForm[VisualSettings]):
         if settings.page.preprocessor:
             result["doc_preprocessor_res"] = settings.page.result(found.ocr.angle)
         result["layout_det_res"] = layout_result(found.layout)
-        result["overall_ocr_res"] = pruned_result(found.ocr, settings.ocr)
+        read = pruned_result(found.ocr, settings.ocr)
+        result["overall_ocr_res"] = read
+        if found.tables:
+            result["table_res_list"] = table_results(found.tables, found.ocr, read)
         return result
 
     def pictures(self, found: VisualPage, sheet: Sheet, settings: VisualSettings) -> dict[str, Any]:
-        """Preparation where there was one, layout, lines; and the page."""
+        """Preparation where there was one, layout, lines, cells of tables; and the page."""
         pictures: dict[str, bytes] = {}
         if settings.page.preprocessor:
             pictures["preprocessed_img"] = sheet.preprocessing(settings.page)
@@ -165,10 +204,13 @@ class VisualForm(DocumentForm[VisualSettings]):
         quads = found.ocr.quads[found.ocr.kept]
         lines = ocr_picture(sheet.upright, quads, found.ocr.texts, sheet.pen)
         pictures["overall_ocr_res"] = sheet.jpeg(lines)
+        if found.tables:
+            cells = cell_picture(sheet.upright, [table.cells for table in found.tables])
+            pictures["table_cell_img"] = sheet.jpeg(cells)
         return {"outputImages": pictures, "inputImage": sheet.jpeg(sheet.pixels)}
 
     def respond(self, reply: Reply) -> dict[str, Any]:
         """``{layoutParsingResults, visualInfo, dataInfo}``."""
         answer = super().respond(reply)
-        infos = [visual_info(cast("VisualPage", page.result).blocks) for page in reply.pages]
+        infos = [cast("VisualPage", page.result).info for page in reply.pages]
         return {self.results: answer.pop(self.results), "visualInfo": infos, **answer}

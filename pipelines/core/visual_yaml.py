@@ -6,15 +6,16 @@ from typing import Any
 
 from .box_yaml import module_rules
 from .chat_settings import beta_chat_options, v3_chat_options
-from .errors import ConfigError
 from .ocr_yaml import v3_options
 from .visual_api import VisualOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
-_NOT_YET = ("use_seal_recognition", "use_table_recognition", "use_formula_recognition")
+_NO_UNWARPING = "unwarping of pages: this server has no such model"
+_NO_FORMULAS = "formulas: this server has no such model"
+_NO_SEALS = "text of seals: this server has no such model"
 #: The OCR pipeline inside gets pages that are prepared already.
 _NO_PAGES: dict[str, Any] = {"use_doc_preprocessor": False, "use_textline_orientation": False}
-#: Of the 2024 generation; the last four have no effect here.
+#: Of the 2024 generation.
 _BETA_MODELS = (
     "layout_model", "text_det_model", "text_rec_model", "doc_image_ori_cls_model",
     "doc_image_unwarp_model", "table_model", "seal_text_det_model", "unwarp_model",
@@ -28,29 +29,28 @@ def v3_visual_options(own: Section) -> VisualOptions:
     chat = v3_chat_options(modules)
     parser = pipelines.section("LayoutParser").skip("pipeline_name", "use_general_ocr", *ENGINE_KEYS)
     use_pages = parser.take("use_doc_preprocessor", bool, True)
-    for key in _NOT_YET:
-        if parser.take(key, bool, False):
-            raise ConfigError(
-                f"SubPipelines.LayoutParser.{key}: no such model is served yet, set it to False"
-            )
+    tables = parser.take("use_table_recognition", bool, True)
+    seals = parser.take("use_seal_recognition", bool, True)
+    formulas = parser.take("use_formula_recognition", bool, True)
     parts, inner = parser.section("SubModules"), parser.section("SubPipelines")
     layout = parts.section("LayoutDetection")
     rules = module_rules(layout, "SubPipelines.LayoutParser.SubModules.LayoutDetection")
     layout.skip(*MODULE_KEYS, "batch_size").finish()
     pages = inner.section("DocPreprocessor").skip("pipeline_name", "SubModules", "batch_size", *ENGINE_KEYS)
     orientation = pages.take("use_doc_orientation_classify", bool, True)
-    unwarping = pages.take("use_doc_unwarping", bool, False)
-    if use_pages and unwarping:
-        raise ConfigError("DocPreprocessor.use_doc_unwarping: unwarping is not available, set it to False")
+    unwarping = pages.take("use_doc_unwarping", bool, True) and use_pages
     general = _NO_PAGES | inner.take("GeneralOCR", dict[str, Any], {})
     reading = Section(general, "SubPipelines.LayoutParser.SubPipelines.GeneralOCR")
     ocr = v3_options(reading.skip("pipeline_name", *ENGINE_KEYS))
     inner.skip("TableRecognition", "SealRecognition", "FormulaRecognition")
     for section in (pages, parts, inner, parser, modules, pipelines, own):
         section.finish()
+    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: seals, _NO_FORMULAS: formulas}
     return VisualOptions(
         use_doc_preprocessor=use_pages,
         use_doc_orientation_classify=orientation,
+        use_table_recognition=tables,
+        left_out=tuple(words for words, wanted in missing.items() if wanted),
         rules=rules,
         ocr=ocr,
         chat=chat,
@@ -60,5 +60,13 @@ def v3_visual_options(own: Section) -> VisualOptions:
 def beta_visual_options(own: Section) -> VisualOptions:
     """Settings of a 2024 YAML: models by name, and one language model. Raises ConfigError."""
     chat = beta_chat_options(own)
-    own.skip(*_BETA_MODELS, *(f"{name.removesuffix('model')}batch_size" for name in _BETA_MODELS)).finish()
-    return VisualOptions(use_doc_preprocessor=False, chat=chat)
+    wanted = {name: bool(own.take(name, str, "")) for name in _BETA_MODELS}
+    own.skip(*(f"{name.removesuffix('model')}batch_size" for name in _BETA_MODELS)).finish()
+    unwarping = wanted["doc_image_unwarp_model"] or wanted["unwarp_model"]
+    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: wanted["seal_text_det_model"]}
+    return VisualOptions(
+        use_doc_preprocessor=False,
+        use_table_recognition=wanted["table_model"],
+        left_out=tuple(words for words, asked in missing.items() if asked),
+        chat=chat,
+    )
