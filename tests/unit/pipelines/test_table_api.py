@@ -167,6 +167,32 @@ def test_a_table_comes_with_its_cells_and_its_lines():
     }
 
 
+def test_every_page_of_a_document_has_its_own_result_with_all_of_its_tables():
+    other = msgspec.structs.replace(TABLE, html="<html>2</html>", lines=[0])
+    founds = [FOUND, PLAIN, msgspec.structs.replace(FOUND, tables=[TABLE, other])]
+    pages = [Page(found, 80, 100, None) for found in founds]
+    request = TableRequest("x")
+    info = {"numPages": 3, "pages": [{"width": 80, "height": 100}] * 3, "type": "pdf"}
+    reply = Reply(request, V3.params(request, config()), config(), pages, False, info, no_font)
+    answer = V3.respond(reply)
+    results = [result["prunedResult"]["table_res_list"] for result in answer["tableRecResults"]]
+    assert answer["dataInfo"] == info
+    assert [[table["pred_html"] for table in tables] for tables in results] == [
+        ["<html/>"], [], ["<html/>", "<html>2</html>"],
+    ]  # fmt: skip
+    assert [table["table_ocr_pred"]["rec_texts"] for table in results[2]] == [["<b>"], ["一"]]
+
+
+def test_every_field_of_a_body_is_that_of_paddlex():
+    """What a client writes, and nothing else, makes a body one of 3.x."""
+    assert V3.marks == {
+        "file", "fileType", "useDocOrientationClassify", "useDocUnwarping", "useLayoutDetection",
+        "useOcrModel", "textDetLimitSideLen", "textDetLimitType", "textDetThresh", "textDetBoxThresh",
+        "textDetUnclipRatio", "textRecScoreThresh", "useOcrResultsWithTableCells", "visualize",
+    }  # fmt: skip
+    assert BETA.marks == {"image", "inferenceParams"}
+
+
 def test_the_layout_is_told_box_by_box():
     assert pruned()["layout_det_res"]["boxes"] == [
         {"cls_id": 8, "label": "table", "score": 0.5, "coordinate": [5.0, 65.0, 70.0, 95.0]},

@@ -10,6 +10,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.ocr_api import OcrOptions, OcrParams
 from pipelines.core.table_api import TableOptions, TableParams
 from pipelines.engines.base import TensorSpec
+from pipelines.ocr import PIPELINE as Ocr
 from pipelines.table_recognition import TableRecognition
 from tests.driver import Driver
 from tests.model_dirs import DETECTION, LAYOUT, PAGE, RECOGNITION, TABLE, Scripted, model, spelled
@@ -227,6 +228,36 @@ def test_2024_without_cells_or_texts_gives_the_bare_table(driver):
     )
     empty = FULL.replace("10", "").replace("20", "").replace("30", "").replace("40", "")
     assert run(driver(), page(OUTSIDE), crops=True).tables[0].html == empty
+
+
+def test_pages_and_ocr_are_read_by_the_same_stages(driver):
+    """So their lines run together, and a device loads each model once."""
+    made = driver()
+    shared = {"doc_orientation", "text_detection", "text_recognition"}
+    config = msgspec.structs.replace(
+        made.config, name="ocr", options=msgspec.to_builtins(OcrOptions()),
+        models={role: files for role, files in made.config.models.items() if role in shared},
+    )  # fmt: skip
+    before = dict(made.stages.all)
+    ocr = Ocr(config, made.stages)
+    assert made.stages.all == before
+    reading = OcrParams(detection=FULL_SIZE)
+    (theirs,) = next(ocr.steps(Item(reading, page())))
+    (ours,) = next(made.pipeline.steps(Item(TableParams(reading), page())))
+    assert ours.stage is theirs.stage and ours.key == theirs.key
+
+
+def test_many_pages_with_tables_of_their_own_do_not_mix(driver):
+    """Each page says another number, in other cells; alone and side by side the answers are the same."""
+    pages = [page([(120, 110 + 100 * (n % 2), 260, 0x10 + n)]) for n in range(12)]
+    made = driver(Layout((1, BOX), (1, (100, 180, 300, 280))))
+    items = [Item(TableParams(OcrParams(detection=FULL_SIZE)), image) for image in pages]
+    together = [[table.html for table in found.tables] for found in made(*items)]
+    assert together == [[table.html for table in run(made, image).tables] for image in pages]
+    for number, (whole, _) in enumerate(together):
+        rows = [f"<tr><td>{text}</td><td></td></tr>" for text in (f"{0x10 + number:x}", "")]
+        shown = "".join(rows[:: -1 if number % 2 else 1])
+        assert whole == f"<html><body><table>{shown}</table></body></html>"
 
 
 def test_a_page_that_is_too_large_is_a_bad_request(driver):
