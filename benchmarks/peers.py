@@ -26,6 +26,10 @@ DEFAULT_FOLDER = ROOT / "benchmarks" / ".peers"
 #: PaddleX 3.7.2 with the newest PaddlePaddle whose oneDNN runs these models: 3.3.x answers every
 #: request of the default configuration with 500.
 REQUIREMENTS = ("paddlex[cv,ocr,serving]==3.7.2", "paddlepaddle==3.2.2", "onnxruntime==1.32.0")
+#: The same for time series, which it takes more packages for.
+SERIES_REQUIREMENTS = ("paddlex[ts,serving]==3.7.2", "paddlepaddle==3.2.2")
+#: Environment's folder to what is installed in it.
+ENVIRONMENTS = {"paddlex": REQUIREMENTS, "paddlex-ts": SERIES_REQUIREMENTS}
 
 #: Used where OpenCV with its window system does not load (no libGL). PaddleX checks only that the
 #: distribution ``opencv-contrib-python`` is there, so the headless files may lie over it.
@@ -56,16 +60,16 @@ class Server(NamedTuple):
         return [part.replace("{port}", str(port)) for part in self.command]
 
 
-def paddlex_python(folder: Path) -> Path:
-    """The interpreter of PaddleX's environment, which is built on first use (about 1.7 GB, minutes)."""
-    home = folder / "paddlex"
+def paddlex_python(folder: Path, environment: str = "paddlex") -> Path:
+    """The interpreter of one of :data:`ENVIRONMENTS`, which is built on first use (about 1.7 GB, minutes)."""
+    home, requirements = folder / environment, ENVIRONMENTS[environment]
     python, stamp = home / "bin" / "python", home / "requirements.txt"
-    wanted = "\n".join(REQUIREMENTS) + "\n"
+    wanted = "\n".join(requirements) + "\n"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    print(f"building {home}: {' '.join(REQUIREMENTS)}", flush=True)
+    print(f"building {home}: {' '.join(requirements)}", flush=True)
     venv.create(home, clear=True, with_pip=True)
-    _pip(python, *REQUIREMENTS)
+    _pip(python, *requirements)
     if subprocess.run([python, "-c", "import cv2"], check=False, capture_output=True).returncode:
         _pip(python, "--no-deps", "--force-reinstall", HEADLESS)
     stamp.write_text(wanted)
@@ -77,11 +81,13 @@ def _pip(python: Path, *arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def paddlex_versions(folder: Path) -> dict[str, str]:
+def paddlex_versions(folder: Path, environment: str = "paddlex") -> dict[str, str]:
     """What is installed in PaddleX's environment and decides its figures."""
-    names = ("paddlex", "paddlepaddle", "onnxruntime", "opencv-contrib-python", "uvicorn", "fastapi", "numpy")
+    names = ("paddlex", "paddlepaddle", "uvicorn", "fastapi", "numpy")
+    names += ("pandas",) if environment == "paddlex-ts" else ("onnxruntime", "opencv-contrib-python")
     code = f"from importlib.metadata import version as v\nfor n in {names!r}: print(n, v(n))"
-    done = subprocess.run([paddlex_python(folder), "-c", code], check=True, capture_output=True, text=True)
+    python = paddlex_python(folder, environment)
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     return dict(line.split() for line in done.stdout.splitlines())
 
 
@@ -164,11 +170,14 @@ def write_yaml(folder: Path, name: str, document: Mapping[str, Any]) -> Path:
     return path
 
 
-def paddlex_server(folder: Path, name: str, document: Mapping[str, Any], *arguments: str) -> Server:
+def paddlex_server(
+    folder: Path, name: str, document: Mapping[str, Any], *arguments: str, environment: str = "paddlex"
+) -> Server:
     """``paddlex --serve`` of ``document``; ``arguments`` are further options such as ``--engine``."""
+    program = str(paddlex_python(folder, environment).with_name("paddlex"))
     command = (
-        str(paddlex_python(folder).with_name("paddlex")), "--serve", "--device", "cpu", "--host", "127.0.0.1",
-        "--port", "{port}", "--pipeline", str(write_yaml(folder, name, document)), *arguments,
+        program, "--serve", "--device", "cpu", "--host", "127.0.0.1", "--port", "{port}",
+        "--pipeline", str(write_yaml(folder, name, document)), *arguments,
     )  # fmt: skip
     # No hub is asked for anything: the models are local, and the measuring machine may be offline.
     env = {"PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK": "True", "PADDLE_PDX_CACHE_HOME": str(folder / "cache")}
