@@ -1,7 +1,7 @@
 """Time-series pipelines served end to end, against PaddleX's own serving: same CSVs, same weights, same run.
 
-    python -m benchmarks.bench_series --paddle-models DIR --json benchmarks/results/series.json    3 minutes
-    python -m benchmarks.bench_series --quick                                                      does it work?
+    python -m benchmarks.bench_series --paddle-models DIR --json benchmarks/results/series.json  3 minutes
+    python -m benchmarks.bench_series --quick                                                    does it work?
 
 CSVs of 1,000 rows (100 for the classifier, which takes no more) of 5 to 20 KB, pictures off, 1 and 8 clients
 in a closed loop that costs about 0.05 ms a request (``epoll_load.py``). PaddleX runs these models in Paddle's

@@ -30,7 +30,7 @@ class Series(Stage):
         ConfigError: the model's ``inference.yml`` or scaler cannot be used.
     """
 
-    name: ClassVar[str] = "series"
+    name: ClassVar[str] = "ts"
     max_batch = 64
     cpu_batch = 16
 
