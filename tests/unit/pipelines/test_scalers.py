@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import shutil
 import sys
 import time
 import types
@@ -15,10 +16,13 @@ import yaml
 from pipelines.core import scalers
 from pipelines.core.base import ModelFiles
 from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
 from pipelines.core.pickle_notes import MOST_STEPS
 from pipelines.core.pickled_scaler import read
 from pipelines.core.scalers import convert, read_scaler, with_scaler
+from server.build import build_config
 from server.cli import main
+from server.options import parse
 
 CASES = json.loads((Path(__file__).resolve().parents[2] / "cases" / "scalers.json").read_text("utf-8"))
 GOOD = next(base64.b64decode(case["file"]) for case in CASES if case["name"] == "standard, named columns")
@@ -85,6 +89,22 @@ def test_a_model_that_needs_no_pickle_is_left_alone(tmp_path, without):
     else:
         (tmp_path / "scaler.json").write_text("{}")
     assert with_scaler(model, allowed=False, cache=tmp_path) is model
+
+
+def test_a_server_starts_on_a_pickle_only_when_it_is_told_to(tmp_path, capsys):
+    store = ModelStore(tmp_path / "cache")
+    model = shutil.copytree(store.resolve("ts_forecast_dlinear_co2").directory, tmp_path / "model")
+    (model / "scaler.json").unlink()
+    (model / "scaler.pkl").write_bytes(GOOD)
+    module = {"module_name": "ts_forecast", "model_name": "DLinear", "model_dir": str(model)}
+    yml = tmp_path / "pipeline.yml"
+    yml.write_text(yaml.safe_dump({"pipeline_name": "ts_forecast", "SubModules": {"TSForecast": module}}))
+    argv = ["--pipeline", str(yml), "--device", "cpu", "--port", "0", "--cache_dir", str(tmp_path / "cache")]
+    assert main(argv) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    config = build_config(parse([*argv, "--allow_pickle_scaler"]), store)
+    (served,) = config.pipelines[0].models.values()
+    assert [*read_scaler(Path(served.files["scaler"])).mean] == read(GOOD)["mean"]
 
 
 class Runs:
