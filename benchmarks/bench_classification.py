@@ -190,8 +190,8 @@ def rows_of(levels: Sequence[Level]) -> list[dict[str, Any]]:
                 "clients": clients or None,
                 "rps": rps,
                 "of_the_loop": rps / plain,
-                "p50_ms": percentile(latencies, 50),
-                "p99_ms": percentile(latencies, 99),
+                "p50_ms": percentile(latencies, 50) if latencies else None,
+                "p99_ms": percentile(latencies, 99) if latencies else None,
                 "cpu_ms": percentile([level.cpu_ms for level in own], 50),
                 "rounds": [round(level.rps, 1) for level in own],
             }

@@ -192,14 +192,17 @@ def running(
 
 
 def stop(server: subprocess.Popen[bytes], limit_s: float = 20) -> None:
-    """SIGTERM, then after ``limit_s`` SIGKILL to every process of the tree."""
+    """SIGTERM, then SIGKILL to what is left of the tree: at once when the server has ended, else late.
+
+    LitServe ends without its workers.
+    """
     members = tree(server.pid) if server.poll() is None else []
     if members:
         server.send_signal(signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        for pid in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        server.wait(limit_s)
+    server.kill()
+    for pid in members[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    server.wait(limit_s)
