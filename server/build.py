@@ -13,6 +13,7 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.scalers import with_scaler
 from pipelines.core.yaml_config import PipelineSpec, load
+from server.access import read_access
 from server.choose import EngineWish, choose_engine, fitting, parse_hpi_config, reads_onnx
 from server.config import Config, DeviceConfig, Limits
 from server.cores import Machine, cpu_devices, default_workers, gpu_devices
@@ -81,6 +82,7 @@ def build_config(
         drain_timeout_ms=args.drain_timeout_ms,
         max_rss_mb=args.max_rss_mb,
         limits=Limits(**limits),
+        access=read_access(args),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from kernels.segment import READY, Lane, Segment
 from server.blame import is_stopped
 from server.config import Boot, Config, boot_memfd
+from server.guard import quota_memfd
 from server.launch import child_command, child_environment
 from server.liveness import Hang
 from server.sizes import slot_classes
@@ -36,6 +37,7 @@ class Ground:
         self.segment = Segment.create(workers, devices, slot_classes(config.limits))
         self.worker_events = tuple(self._eventfd() for _ in range(workers))
         self.device_events = tuple(self._eventfd() for _ in range(devices))
+        self.quota_fd = quota_memfd(workers)
 
     @staticmethod
     def _eventfd() -> int:
@@ -67,7 +69,7 @@ class Ground:
     def close(self) -> None:
         """Close every fd. Children keep theirs."""
         self.close_listener()
-        for fd in (*self.worker_events, *self.device_events):
+        for fd in (*self.worker_events, *self.device_events, self.quota_fd):
             os.close(fd)
         self.segment.close()
 
@@ -140,6 +142,7 @@ class Child:
 def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int) -> subprocess.Popen[bytes]:
     """Spawn (never fork a threaded process into Python): the child is told everything in a memfd."""
     listen_fd = ground.listen.fileno() if role == "worker" and ground.listen is not None else -1
+    quota_fd = ground.quota_fd if role == "worker" else -1
     boot = Boot(
         role=role,
         index=index,
@@ -151,13 +154,14 @@ def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int)
         worker_events=ground.worker_events,
         device_events=ground.device_events,
         config=ground.config,
+        quota_fd=quota_fd,
     )
     boot_fd = boot_memfd(boot)
     inherited = [boot_fd, boot.segment_fd, *ground.worker_events, *ground.device_events]
     try:
         return subprocess.Popen(
             [*child_command(f"server.{role}"), "--index", str(index), "--boot-fd", str(boot_fd)],
-            pass_fds=inherited + ([listen_fd] if listen_fd >= 0 else []),
+            pass_fds=inherited + [fd for fd in (listen_fd, quota_fd) if fd >= 0],
             stdin=subprocess.DEVNULL,
             env=child_environment(f"server.{role}", os.environ),
             # Ctrl-C reaches the supervisor only; it tells the children what to do.

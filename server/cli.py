@@ -6,6 +6,7 @@ Whatever is wrong with the command line, a file or the machine is one line on st
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import socket
@@ -15,11 +16,13 @@ from collections.abc import Sequence
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import engine_names, load_engine, load_pipeline, pipeline_modules
+from server.access import keys_command, read_access
 from server.build import build_config
 from server.config import Config
 from server.models_command import run_models
 from server.options import PROG, parse
 from server.plan import plan
+from server.unix_socket import bind_unix, removed_at_the_end
 
 #: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
 _BACKLOG = 4096
@@ -28,11 +31,7 @@ _BACKLOG = 4096
 def main(argv: Sequence[str]) -> int:
     """Run the command line ``argv`` (without the program's name); returns the exit code."""
     try:
-        if argv and argv[0] == "models":
-            return run_models(argv[1:])
-        if list(argv) == ["list"]:
-            return _list()
-        return _serve(argv)
+        return _run(argv)
     except ConfigError as error:
         sys.stderr.write(f"{PROG}: {' '.join(str(error).split())}\n")
         return 2
@@ -44,20 +43,32 @@ def main(argv: Sequence[str]) -> int:
         return 141
 
 
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] == "models":
+        return run_models(argv[1:])
+    if argv and argv[0] == "keys":
+        return keys_command(argv[1:], PROG)
+    return _list() if list(argv) == ["list"] else _serve(argv)
+
+
 def _serve(argv: Sequence[str]) -> int:
     args = parse(argv)
-    config, listen = _prepare(args)
-    from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
+    with contextlib.ExitStack() as at_the_end:
+        config, listen = _prepare(args, at_the_end)
+        from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
 
-    def read_again() -> Config:
-        return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+        def read_again() -> Config:
+            return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
 
-    return serve(config, listen, read_config=read_again)
+        return serve(config, listen, read_config=read_again)
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Config, socket.socket]:
+def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tuple[Config, socket.socket]:
     """Everything up to the first process: the port first, because models may take minutes to fetch."""
-    listen = bind(args.host, args.port)
+    access = read_access(args)
+    path = access.unix_socket
+    listen = bind_unix(path, access.unix_socket_mode) if path else bind(args.host, args.port)
+    at_the_end.enter_context(removed_at_the_end(path))
     try:
         config = build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
         # From here on the port is really ours; what connects waits for the first worker.
@@ -69,7 +80,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Config, socket.socket]:
     except BaseException:
         listen.close()
         raise
-    sys.stdout.write(plan(config, url(listen, args.host)) + "\n")
+    sys.stdout.write(plan(config, url(listen, args.host, "https" if access.tls_cert else "http")) + "\n")
     sys.stdout.flush()
     return config, listen
 
@@ -96,10 +107,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listen
 
 
-def url(listen: socket.socket, host: str) -> str:
-    """``http://host:port`` of a bound socket."""
+def url(listen: socket.socket, host: str, scheme: str = "http") -> str:
+    """``http://host:port`` of a bound socket, or ``http+unix:PATH:``, to be followed by a route."""
+    if listen.family == socket.AF_UNIX:
+        return f"{scheme}+unix:{listen.getsockname()}:"
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listen.getsockname()[1]}"
+    return f"{scheme}://{shown}:{listen.getsockname()[1]}"
 
 
 def _list() -> int:

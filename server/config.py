@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_body_bytes: HTTP body, counted while it streams in. 256 MiB holds the
             base64 of a 190 MB file.
         max_pixels: width x height of one image or page, from its header. The
-            default is PaddleX's own cap (API reference, 2.3).
+            default holds an A3 page at 600 dpi; PaddleX takes 178,956,970 (docs/security.md).
         max_pages: hard limit on pages of a document, answered with 422. PaddleX's
             ``max_num_input_imgs`` (10) drops further pages before it is met.
         max_json_depth: nesting of the body.
@@ -38,10 +38,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         truncated_images: ``reject`` (422) or ``accept`` what could be decoded, as PaddleX.
         render_timeout_ms: wall time of the PDF/TIFF child for one document.
         render_memory_bytes: address space of that child.
+        url_timeout_ms: time for getting a file from an allowed host, redirects and all.
     """
 
     max_body_bytes: int = 256 << 20
-    max_pixels: int = 178_956_970
+    max_pixels: int = 67_108_864
     max_pages: int = 1000
     max_json_depth: int = 64
     body_timeout_ms: int = 30_000
@@ -55,6 +56,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     truncated_images: Literal["reject", "accept"] = "reject"
     render_timeout_ms: int = 30_000
     render_memory_bytes: int = 2 << 30
+    url_timeout_ms: int = 10_000
 
 
 class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +74,28 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1
     all_threads: int = 1
     window: int = 8
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may ask, from where, and what the server fetches for them. All is off by default.
+
+    Attributes:
+        api_keys: file of API keys (``keys.py``); "" lets everybody in.
+        tls_cert, tls_key: PEM files of the certificate chain and its key; "" is plain HTTP.
+        cors_origins: origins whose pages may ask; ``*`` is any.
+        unix_socket: path to listen on in place of host and port; ``unix_socket_mode``: its permission bits.
+        url_hosts: hosts, or hosts with ports, whose files a request may name by URL.
+        url_networks: networks of such hosts that are not public.
+    """
+
+    api_keys: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    cors_origins: tuple[str, ...] = ()
+    unix_socket: str = ""
+    unix_socket_mode: int = 0o660
+    url_hosts: tuple[str, ...] = ()
+    url_networks: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_rss_mb: own memory (shared memory not counted) of a process at which a fresh one takes its
             place; 0 for no bound.
         limits: bounds on requests.
+        access: who may ask.
     """
 
     pipelines: tuple[PipelineConfig, ...]
@@ -110,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_ms: int = 60_000
     max_rss_mb: int = 0
     limits: Limits = Limits()
+    access: Access = Access()
 
 
 class Boot(msgspec.Struct, frozen=True):
@@ -122,6 +148,7 @@ class Boot(msgspec.Struct, frozen=True):
         segment_fd, listen_fd: inherited; ``listen_fd`` is -1 for devices.
         worker_events, device_events: eventfd per lane, inherited by everybody.
         config: the whole configuration.
+        quota_fd: what API keys use, inherited by workers (``guard.py``); -1 for devices.
     """
 
     role: Literal["worker", "device"]
@@ -134,6 +161,7 @@ class Boot(msgspec.Struct, frozen=True):
     worker_events: tuple[int, ...]
     device_events: tuple[int, ...]
     config: Config
+    quota_fd: int = -1
 
 
 def boot_memfd(boot: Boot) -> int:

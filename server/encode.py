@@ -13,7 +13,7 @@ import orjson
 import pybase64
 
 from pipelines.core.base import Generation
-from pipelines.core.errors import NotReady, Overloaded, ServeError
+from pipelines.core.errors import NotReady, Overloaded, RateLimited, ServeError, Unauthorized
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
@@ -43,8 +43,10 @@ def message(log_id: str, code: int, text: str) -> bytes:
 
 
 def fault_headers(fault: ServeError) -> dict[str, str]:
-    """Response headers that go with a fault: ``Retry-After`` on refusals."""
-    if isinstance(fault, Overloaded):
+    """Response headers that go with a fault: ``Retry-After`` on refusals, what a 401 asks for."""
+    if isinstance(fault, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(fault, (Overloaded, RateLimited)):
         return {"Retry-After": str(fault.retry_after_s)}
     if isinstance(fault, NotReady):
         return {"Retry-After": str(_NOT_READY_RETRY_S)}

@@ -17,7 +17,7 @@ from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
 from server.errands import run_errand
-from server.files import FileKind, file_bytes, file_kind, forget_file
+from server.files import FileKind, check_file, file_bytes, file_kind, forget_file, is_url
 from server.items import run_items
 from server.work import Ground, Work
 
@@ -55,6 +55,7 @@ class Exchange:
         self.timings: dict[str, float] = {}
         self.generation: Generation = endpoint.default_generation
         self.status = 200
+        self._url = ""
 
     def received(self) -> None:
         """The body is complete."""
@@ -71,6 +72,9 @@ class Exchange:
         permit.free(len(body))
         permit.hold(len(work.data))
         del body
+        if self._url and ground.fetcher is not None:
+            work.data = await ground.fetcher.fetch(self._url, work.kind, permit)
+            check_file(work.data, work.kind, "file")
         self.timings["decode"] = 1000 * (time.perf_counter() - started)
         if self.endpoint.operation.input == "none":
             result = await run_errand(ground, work)
@@ -93,15 +97,18 @@ class Exchange:
             self.log_id = log_id_of(fields) or self.log_id
         parsed = endpoint.parse(fields)
         visualize = parsed.form.visualize(parsed.request, endpoint.config)
-        data, kind = self._file(parsed)
+        data, kind = self._file(parsed, ground.fetcher is not None)
         return Work(endpoint, parsed, permit, self.request_id, visualize, data, kind, self.timings)
 
-    def _file(self, parsed: Parsed) -> tuple[bytes, FileKind]:
+    def _file(self, parsed: Parsed, fetches: bool) -> tuple[bytes, FileKind]:
         operation = self.endpoint.operation
         if operation.input == "none":
             return b"", "blob"
         source = parsed.form.source(parsed.request)
         kind = file_kind(operation, source)
+        if fetches and is_url(source.data):
+            self._url = source.data
+            return b"", kind
         data = file_bytes(source, kind)
         forget_file(parsed.request, source)
         return data, kind

@@ -27,8 +27,10 @@ def file_kind(operation: Operation, source: Source) -> FileKind:
     """How the file is to be read (API reference, 3.3). Raises BadRequest when the request does not say."""
     if operation.input == "csv":
         return "blob"
-    if operation.input == "document" and source.file_type is None and not _is_url(source.data):
-        raise BadRequest("File type cannot be determined")
+    if operation.input == "document" and source.file_type is None:
+        if not is_url(source.data):
+            raise BadRequest("File type cannot be determined")
+        return _kind_by_name(source.data)
     return "pdf" if operation.input == "document" and source.file_type == 0 else "image"
 
 
@@ -38,7 +40,7 @@ def file_bytes(source: Source, kind: FileKind) -> bytes:
     Characters outside the base64 alphabet are skipped, only wrong padding is an
     error: Python's non-validating decoder, as in PaddleX.
     """
-    if _is_url(source.data):
+    if is_url(source.data):
         raise BadRequest(
             f"URL inputs are not allowed on this server; send the content of `{source.field}` as base64"
         )
@@ -46,11 +48,24 @@ def file_bytes(source: Source, kind: FileKind) -> bytes:
         data = _unbase64(source.data)
     except ValueError:
         raise BadRequest(f"{INVALID}: `{source.field}` is not valid base64") from None
+    check_file(data, kind, source.field)
+    return data
+
+
+def check_file(data: bytes, kind: FileKind, field: str) -> None:
+    """Raise BadRequest for an empty file, and for one that is no PDF although it should be."""
     if not data:
-        raise BadRequest(f"{INVALID}: `{source.field}` is empty")
+        raise BadRequest(f"{INVALID}: `{field}` is empty")
     if kind == "pdf" and b"%PDF" not in data[:_PDF_HEADER_WITHIN]:
         raise BadRequest(f"{INVALID}: not a PDF; `fileType` 1 is an image")
-    return data
+
+
+def _kind_by_name(url: str) -> FileKind:
+    """As PaddleX: by the end of the path. What is neither is taken for an image and refused as such."""
+    try:
+        return "pdf" if urlsplit(url).path.lower().endswith(".pdf") else "image"
+    except ValueError:
+        return "image"
 
 
 def _unbase64(text: str) -> bytes:
@@ -76,7 +91,8 @@ def forget_file(request: msgspec.Struct, source: Source) -> None:
             msgspec.structs.force_setattr(request, name, "")
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
+    """Whether the file is named, not sent: PaddleX's own test."""
     if not text.startswith(("http://", "https://")):
         return False
     try:

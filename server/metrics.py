@@ -60,7 +60,7 @@ STAGES = (
 )  # fmt: skip
 
 #: Statuses counted per operation; others count as 500. 499: the client went away.
-STATUSES = (200, 408, 413, 422, 499, 500, 503, 504)
+STATUSES = (200, 401, 408, 413, 422, 429, 499, 500, 503, 504)
 
 #: Upper bounds of the request duration histogram, seconds.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

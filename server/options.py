@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from server.access import add_options
 from server.config import Config, Limits
 
 PROG = "python -m server"
@@ -16,7 +17,7 @@ PROG = "python -m server"
 #: Help of each limit; a test holds this table equal to the fields of ``Limits``.
 LIMIT_HELP = {
     "max_body_bytes": "largest HTTP body, counted while it streams in; 256M holds the base64 of 190 MB",
-    "max_pixels": "largest image or page, width x height, from its header (PaddleX's own cap)",
+    "max_pixels": "largest image or page, width x height, from its header (PaddleX: 178956970)",
     "max_pages": "most pages of one document; PaddleX drops all but 10 unless its YAML says otherwise",
     "max_json_depth": "deepest nesting of the body",
     "body_timeout_ms": "time a client has to send its whole request",
@@ -30,6 +31,7 @@ LIMIT_HELP = {
     "truncated_images": "images cut short: refuse with 422, or read what could be decoded, as PaddleX",
     "render_timeout_ms": "wall time of the child that renders one PDF or TIFF",
     "render_memory_bytes": "address space of that child",
+    "url_timeout_ms": "time for getting a file by URL (--allow_url_hosts)",
 }
 
 EPILOG = """\
@@ -46,6 +48,7 @@ other commands:
   python -m server models fetch [NAME ...]      fetch models (all with a card) without serving
   python -m server models verify                read every model file again and compare SHA-256
   python -m server models convert DIR ...       make scaler.json of a time-series model's scaler.pkl
+  python -m server keys new NAME                make an API key
 
 examples:
   python -m server --pipeline OCR
@@ -156,6 +159,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     what.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # paddlex --serve
     _add_network(parser, defaults)
+    add_options(parser)
     _add_computing(parser, defaults)
     _add_processes(parser, defaults)
     _add_limits(parser)

@@ -46,10 +46,12 @@ def _signal_name(number: int) -> str:
 
 def url(ground: Ground) -> str:
     """Where the server answers."""
+    access = ground.config.access
     if ground.listen is None or ground.listen.family not in {socket.AF_INET, socket.AF_INET6}:
-        return "on its socket"
+        return access.unix_socket or "on its socket"
     host, port = ground.config.host, ground.listen.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if access.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def say(line: str) -> None:

@@ -18,15 +18,16 @@ from typing import Any
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
-from sanic.response import HTTPResponse
+from sanic.response import BaseHTTPResponse, HTTPResponse
 
-from pipelines.core.errors import RequestTimeout, ServeError, TooLarge
-from server import encode
+from pipelines.core.errors import RequestTimeout, ServeError, TooLarge, Unauthorized
+from server import cors, encode
 from server.admission import Admission, Permit, is_batch, timeout_of
 from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.exchange import INLINE_BYTES, Exchange
+from server.guard import Guard, Pass
 from server.metrics import Table, exposition
 from server.readiness import unready
 from server.work import Ground
@@ -53,16 +54,23 @@ class Routes:
         admission: the door.
         table: where counters are.
         font: gives a font for drawing.
+        guard: who may ask; None lets everybody in.
 
     Attributes:
         draining: finish what is inside, keep no connection.
     """
 
     def __init__(
-        self, config: Config, ground: Ground, admission: Admission, table: Table, font: Callable[[], str]
+        self,
+        config: Config,
+        ground: Ground,
+        admission: Admission,
+        table: Table,
+        font: Callable[[], str],
+        guard: Guard | None = None,
     ) -> None:
         self._config, self._ground, self._admission = config, ground, admission
-        self._table, self._font = table, font
+        self._table, self._font, self._guard = table, font, guard
         self._body_timeout_s = ground.limits.body_timeout_ms / 1000
         self.endpoints = endpoints(config)
         self.draining = False
@@ -81,6 +89,10 @@ class Routes:
             "/metrics": self._metrics,
         }.items():
             app.add_route(view, path, methods=["GET", "HEAD"], name=path.strip("/").replace("/", "_"))
+        if self._config.access.cors_origins:
+            for number, path in enumerate(self.endpoints):
+                app.add_route(self._preflight, path, methods=["OPTIONS"], name=f"preflight{number}")
+            app.register_middleware(self._for_browsers, "response")
 
     # --- operations -------------------------------------------------------------------------------
 
@@ -93,7 +105,7 @@ class Routes:
     async def _operation(self, endpoint: Endpoint, request: Request) -> HTTPResponse:
         exchange, fault = Exchange(endpoint), None
         try:
-            with self._admit(endpoint, request) as permit:
+            with self._let_in(request), self._admit(endpoint, request) as permit:
                 # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
                 answer = await exchange.run(
                     self._ground, permit, await self._receive(exchange, request, permit), self._font
@@ -115,6 +127,9 @@ class Routes:
         finally:
             exchange.finish(self._ground, fault)
         return await self._refuse(exchange, request, fault)
+
+    def _let_in(self, request: Request) -> Pass:
+        return self._guard.admit(request.headers) if self._guard else Pass()
 
     def _admit(self, endpoint: Endpoint, request: Request) -> Permit:
         asked, operation = timeout_of(request.headers.get("x-request-timeout-ms")), endpoint.operation
@@ -173,7 +188,7 @@ class Routes:
     async def _refuse(self, exchange: Exchange, request: Request, fault: ServeError) -> HTTPResponse:
         body = encode.message(exchange.log_id, fault.status, fault.message)
         response = self._response(exchange, request, body, encode.fault_headers(fault))
-        if isinstance(fault, (TooLarge, RequestTimeout)):
+        if isinstance(fault, (TooLarge, RequestTimeout, Unauthorized)):
             await _answer_and_hang_up(request, response)
         return response
 
@@ -191,9 +206,21 @@ class Routes:
             return _envelope(503, 503, "Not ready: " + "; ".join(reasons))
         return _envelope(200, 0, "Ready")
 
-    async def _metrics(self, _request: Request) -> HTTPResponse:
+    async def _metrics(self, request: Request) -> HTTPResponse:
+        if self._guard:
+            self._guard.identify(request.headers)
         page = exposition(self._table, self._ground.segment, self._ground.dispatcher.slots)
         return HTTPResponse(page, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # --- browsers
+
+    async def _preflight(self, request: Request) -> HTTPResponse:
+        return HTTPResponse(
+            None, 204, cors.preflight_headers(self._config.access.cors_origins, request.headers)
+        )
+
+    async def _for_browsers(self, request: Request, response: BaseHTTPResponse) -> None:
+        response.headers.update(cors.answer_headers(self._config.access.cors_origins, request.headers))
 
 
 class Faults(ErrorHandler):
@@ -204,6 +231,10 @@ class Faults(ErrorHandler):
         log_id = str(uuid.uuid4())
         if isinstance(exception, SanicException):
             return _sanic_fault(log_id, exception)
+        if isinstance(exception, ServeError):
+            response = _envelope(exception.status, exception.status, exception.message, log_id)
+            response.headers.update(encode.fault_headers(exception))
+            return response
         if not isinstance(exception, asyncio.CancelledError):
             _log.error("%s failed", request.path, exc_info=exception, extra={"log_id": log_id})
         return _envelope(500, 500, ServeError.default, log_id)
@@ -244,6 +275,7 @@ async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
     """
     stream = _stream(request)
     stream.keep_alive = False
+    waits, stream.expecting_continue = stream.expecting_continue, False
     sent: Any = await request.respond(response)
     await sent.send(end_stream=True)
 
@@ -252,6 +284,7 @@ async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
         while left > 0 and (chunk := await stream.read()) is not None:
             left -= len(chunk)
 
-    with contextlib.suppress(asyncio.TimeoutError, SanicException):
-        await within(_LINGER_S, read_on())
+    if not waits:  # else the client has sent nothing yet, and now never will
+        with contextlib.suppress(asyncio.TimeoutError, SanicException):
+            await within(_LINGER_S, read_on())
     stream.request_body = None  # Sanic would wait for the rest

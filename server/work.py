@@ -17,6 +17,7 @@ from server.admission import Permit
 from server.config import Limits
 from server.decode import Endpoint, Parsed
 from server.dispatch import Dispatcher
+from server.fetch import Fetcher
 from server.files import FileKind
 from server.leases import Lease
 from server.metrics import Metrics
@@ -27,7 +28,7 @@ class Ground(NamedTuple):
     """What all requests of a worker share.
 
     ``renders`` bounds the render children that run together; JPEGs of at most ``inline_pixels`` are decoded
-    on the event loop.
+    on the event loop. ``fetcher`` gets files that requests name by URL; None where none may be.
     """
 
     segment: Segment
@@ -36,6 +37,7 @@ class Ground(NamedTuple):
     limits: Limits
     renders: asyncio.Semaphore
     inline_pixels: int = 0
+    fetcher: Fetcher | None = None
 
 
 class Work(msgspec.Struct):

@@ -23,18 +23,21 @@ from sanic import Sanic
 from sanic.application.state import ApplicationServerInfo
 from sanic.http.constants import HTTP
 
-from kernels.segment import READY, monotonic_ns
+from kernels.segment import EMPTY, READY, monotonic_ns
 from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
 from server.child import Child, enter
 from server.protocol import Protocol
 
 if TYPE_CHECKING:
-    from server.config import Config
+    from server.config import Boot, Config
+    from server.guard import Guard
     from server.routes import Routes
 
 #: How often the worker looks after itself: liveness, deaths of others, draining.
 _TICK_S = 0.05
+#: How often it looks whether keys and certificates have changed.
+_REFRESH_S = 1.0
 #: Idle connections are closed after this; longer than the 60 s that load balancers commonly keep theirs.
 _KEEP_ALIVE_S = 75
 #: A connection in use gets so long to end with an answer: who sends on one just as it closes loses a request.
@@ -51,6 +54,8 @@ _CROWDED_CORES, _INLINE_PIXELS = 2, 640 * 480
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
 _FONT_RETRY_S = 600.0
+#: The supervisor tries again: a file of keys that cannot be read now may be one that is being written.
+_EXIT_FAILED = 1
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +100,10 @@ class Worker:
 
         from server.admission import Admission  # noqa: PLC0415
         from server.dispatch import Dispatcher  # noqa: PLC0415
+        from server.fetch import Fetcher  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
+        from server.tls import Certificate  # noqa: PLC0415
         from server.work import Ground  # noqa: PLC0415
 
         cv2.setNumThreads(1)  # the pool's threads are the parallelism here
@@ -126,8 +133,14 @@ class Worker:
         )
         renders = asyncio.Semaphore(_threads())
         inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0
-        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline)
-        self._routes = Routes(config, ground, self._admission, table, Font(config.cache_dir))
+        fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
+        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline, fetcher)
+        access = config.access
+        self._guard = _guard(boot, segment.workers)
+        self._certificate = Certificate(access.tls_cert, access.tls_key) if access.tls_cert else None
+        font = Font(config.cache_dir)
+        self._routes = Routes(config, ground, self._admission, table, font, self._guard)
+        self._refresh_at = 0.0
         self._stop = asyncio.Event()
 
     async def serve(self) -> int:
@@ -140,9 +153,10 @@ class Worker:
         server: Any = await app.create_server(
             sock=self._socket,
             backlog=_BACKLOG,
+            ssl=self._certificate.context if self._certificate else None,
             protocol=Protocol,
             return_asyncio_server=True,
-            asyncio_server_kwargs={"start_serving": False},
+            asyncio_server_kwargs={"start_serving": False} | self._handshake(),
         )
         await server.startup()
         await server.start_serving()
@@ -163,7 +177,25 @@ class Worker:
             self._dispatcher.tick()
             if self._segment.draining:  # until the port closes, each answer ends its connection
                 self._routes.draining = True
+            self._refresh(time.monotonic())
             await asyncio.sleep(_TICK_S)
+
+    def _handshake(self) -> dict[str, float]:
+        """A client has as long for its handshake as for a request."""
+        return (
+            {"ssl_handshake_timeout": self._config.limits.body_timeout_ms / 1000} if self._certificate else {}
+        )
+
+    def _refresh(self, now: float) -> None:
+        """Look at the files of keys and certificates, and forget what dead workers have let in."""
+        if now < self._refresh_at:
+            return
+        self._refresh_at = now + _REFRESH_S
+        if self._certificate:
+            self._certificate.refresh()
+        if self._guard:
+            empty = [i for i in range(self._segment.workers) if self._segment.worker(i).state == EMPTY]
+            self._guard.refresh(empty)
 
     async def _drain(self, server: Any) -> int:
         """Stop accepting, answer what is inside, close every connection; returns how many were cut off."""
@@ -183,6 +215,17 @@ class Worker:
         for connection in list(server.connections):
             connection.abort()
         return left
+
+
+def _guard(boot: Boot, workers: int) -> Guard | None:
+    """Who may ask, by the file of API keys; None when there is none."""
+    from server.guard import Guard, open_quota  # noqa: PLC0415
+    from server.keys import KeyFile  # noqa: PLC0415
+
+    path = boot.config.access.api_keys
+    if not path:
+        return None
+    return Guard(KeyFile(path), open_quota(boot.quota_fd, workers, boot.index), monotonic_ns)
 
 
 def make_app(config: Config, routes: Routes) -> Sanic[Any, Any]:
@@ -242,6 +285,9 @@ def main(argv: list[str]) -> int:
     asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(Worker(child).serve())
+    except ConfigError as error:
+        _log.critical("%s", error)
+        return _EXIT_FAILED
     finally:
         loop.close()
 

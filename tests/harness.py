@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -39,7 +40,7 @@ class Server:
 
     Attributes:
         process: the supervisor.
-        port: where it listens.
+        port: where it listens; None for a Unix socket.
         segment, slots: its shared memory, mapped through ``/proc``.
     """
 
@@ -85,7 +86,8 @@ class Server:
         try:
             for line in self.process.stdout:
                 if line.startswith(b"server ready: "):
-                    return int(line.rpartition(b":")[2])
+                    port = line.strip().rpartition(b":")[2]
+                    return int(port) if port.isdigit() else None
         finally:
             timer.cancel()
         raise AssertionError(f"no ready line:\n{self.log()[-4000:]}")
@@ -211,6 +213,10 @@ class Server:
     # --- talking to it
 
     def connect(self, timeout=30.0):
+        """A connection; to a server with TLS one that takes any certificate."""
+        if self.config.access.tls_cert:
+            context = ssl._create_unverified_context()
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def is_ready(self):

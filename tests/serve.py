@@ -12,6 +12,7 @@ from pipelines.core.errors import ConfigError
 from server.config import Config
 from server.liveness import Policy
 from server.supervisor import serve
+from server.unix_socket import bind_unix
 
 
 class Setup(msgspec.Struct):
@@ -35,7 +36,12 @@ def main(path):
     if setup.stops:
         os.environ["STOPS_FOLDER"] = setup.stops
         server.children.child_command = lambda module: [sys.executable, "-m", "tests.dying_child", module]
-    listen = socket.create_server((setup.config.host, 0), backlog=512)
+    access = setup.config.access
+    if access.unix_socket:
+        listen = bind_unix(access.unix_socket, access.unix_socket_mode)
+        listen.listen(512)
+    else:
+        listen = socket.create_server((setup.config.host, 0), backlog=512)
     return serve(setup.config, listen, setup.policy, lambda: read(path).config)
 
 

@@ -6,32 +6,15 @@ was checked, so that a second answer of the name server (DNS rebinding) changes 
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import socket
 import ssl
+from collections.abc import Callable
 
 import httpx
 
+from .addresses import Resolve, is_public, resolve
 from .errors import BadRequest
 
-#: Addresses that carry an IPv4 address of anybody's choice inside: 6to4, Teredo, NAT64.
-_CARRIERS = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")))
 _REFUSED = "The address of a service in the request must be public, or be allowed by the server's operator"
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet's."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        elif any(found in carrier for carrier in _CARRIERS):
-            return False
-    return found.is_global and not found.is_multicast and not found.is_reserved
 
 
 def checked_url(text: str) -> httpx.URL:
@@ -51,11 +34,22 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     Args:
         allowed: hosts (``llm.internal``) or hosts with ports (``127.0.0.1:8000``) that need not be public.
         context: for HTTPS; certificates are checked against the name, not the address.
+        permits: which addresses all others may have.
+        resolve: finds them.
+
+    A connection is used once: another name at the same address has to prove who it is.
     """
 
-    def __init__(self, allowed: frozenset[str], context: ssl.SSLContext) -> None:
-        self._allowed = allowed
-        self._inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
+    def __init__(
+        self,
+        allowed: frozenset[str],
+        context: ssl.SSLContext,
+        permits: Callable[[str], bool] = is_public,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._allowed, self._permits, self._resolve = allowed, permits, resolve
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send to the address that was checked. Raises BadRequest."""
@@ -68,11 +62,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def _address(self, host: str, port: int) -> str:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await self._resolve(host, port)
         except (OSError, UnicodeError):
             raise httpx.ConnectError("the name of the host is unknown") from None
-        addresses = [str(entry[4][0]) for entry in found]
-        if not addresses or not all(map(is_public, addresses)):
+        if not addresses or not all(map(self._permits, addresses)):
             raise BadRequest(_REFUSED)
         return addresses[0]
 

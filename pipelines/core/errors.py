@@ -35,6 +35,13 @@ class BadRequest(ServeError):
     default = "Invalid input"
 
 
+class Unauthorized(ServeError):
+    """No API key, or none that is known. Nothing of the body has been read."""
+
+    status = 401
+    default = "An API key is needed: Authorization: Bearer KEY"
+
+
 class RequestTimeout(ServeError):
     """The client took too long to send its request."""
 
@@ -61,6 +68,17 @@ class Overloaded(ServeError):
 
     status = 503
     default = "The server is at capacity; try again later"
+
+    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(ServeError):
+    """An API key asks for more than it may; nothing was done. Answered with Retry-After."""
+
+    status = 429
+    default = "Too many requests"
 
     def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
         super().__init__(message)

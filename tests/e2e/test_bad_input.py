@@ -93,7 +93,7 @@ BAD = {
     "half-a-png": (request(png(LARGE)[:2000]), 422, "Invalid input file"),
     "jpeg-header-only": (request(jpeg(PAGE)[:300]), 422, "Invalid input file"),
     "gif-cut": (request(b"GIF89a\x10\0\x10\0\0\0\0"), 422, "Invalid input file"),
-    "20000x20000": (request(one_colour_png(20_000, 20_000)), 422, "exceeds maximum allowed 178956970"),
+    "20000x20000": (request(one_colour_png(20_000, 20_000)), 422, "exceeds maximum allowed 67108864"),
     "lying-png": (
         request(png(PAGE).replace(struct.pack(">I", 320), struct.pack(">I", 3000), 1)),
         422,
@@ -199,6 +199,45 @@ def test_unknown_route_and_wrong_method(server, method, path, status, text):
 
 # --- below HTTP
 
+#: What two servers in a row may read differently (RFC 9112, section 11.2), and chunks that are none.
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+SMUGGLING = {
+    "chunked-twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "chunked-and-length": b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+    "equal-lengths": b"Content-Length: 3\r\nContent-Length: 3",
+    "length-list": b"Content-Length: 3, 3",
+    "length-hex": b"Content-Length: 0x3",
+    "length-plus": b"Content-Length: +3",
+    "length-underscore": b"Content-Length: 1_0",
+    "length-arabic": "Content-Length: \u0663".encode(),
+    "length-empty": b"Content-Length:",
+    "length-huge": b"Content-Length: " + b"9" * 40,
+    "space-before-colon": b"Content-Length : 3",
+    "tab-before-colon": b"Transfer-Encoding\t: chunked",
+    "folded-line": b"X: a\r\n Content-Length: 3",
+    "folded-encoding": b"Transfer-Encoding:\r\n chunked",
+    "bare-line-feed": b"X: a\nContent-Length: 3",
+    "bare-return": b"X: a\rContent-Length: 3",
+    "zero": b"X: a\0b",
+    "no-colon": b"Content-Length",
+    "empty-name": b": 3",
+    "name-in-quotes": b'"Content-Length": 3',
+    "two-hosts": b"Host: y",
+    "gzip-chunked": b"Transfer-Encoding: gzip, chunked",
+    "identity": b"Transfer-Encoding: identity",
+    "xchunked": b"Transfer-Encoding: xchunked",
+    "chunk-hex-prefix": CHUNKED + b"0x3\r\nabc\r\n0",
+    "chunk-plus": CHUNKED + b"+3\r\nabc\r\n0",
+    "chunk-space": CHUNKED + b" 3\r\nabc\r\n0",
+    "chunk-underscore": CHUNKED + b"0_3\r\nabc\r\n0",
+    "chunk-minus": CHUNKED + b"-1\r\nabc\r\n0",
+    "chunk-huge": CHUNKED + b"f" * 17 + b"\r\nabc\r\n0",
+    "chunk-end-missing": CHUNKED + b"3\r\nabcXX0",
+    "chunk-line-feed": CHUNKED + b"3\nabc\r\n0",
+    "chunk-extension-line-feed": CHUNKED + b"3;\nxx\r\nabc\r\n0",
+    "chunk-extension-endless": CHUNKED + b"3;" + b"x" * 300 + b"\r\nabc\r\n0",
+}
+
 
 def dial(server):
     return socket.create_connection(("127.0.0.1", server.port), timeout=15)
@@ -236,6 +275,10 @@ def answer_of(client):
         pytest.param(
             b"POST /ocr HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417, id="expect"
         ),
+        *(
+            pytest.param(b"POST /ocr HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n", 400, id=name)
+            for name, lines in SMUGGLING.items()
+        ),
         pytest.param(b"GET /" + b"a" * 20_000, 413, id="endless-url"),
         pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, 413, id="endless-header"),
     ],
@@ -246,6 +289,61 @@ def test_what_is_not_http_gets_an_envelope_and_the_door(server, content, status)
         found, answer = answer_of(client)
     assert found == status, answer
     check_envelope(answer, status, "")
+
+
+BAD_LINES = [
+    b"POST /ocr", b"POST  /ocr HTTP/1.1", b"POST /ocr HTTP/1.2", b"POST /ocr HTTP/2.0",
+    b"PO ST /ocr HTTP/1.1", b"POST /o cr HTTP/1.1", b" POST /ocr HTTP/1.1", b"P(ST /ocr HTTP/1.1",
+    b"POST /ocr HTTP/1.1 ",    b"POST /\xc3\xa9 HTTP/1.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_request_line(server, line):
+    with contextlib.closing(dial(server)) as client:
+        client.sendall(line + b"\r\nHost: x\r\n\r\n")
+        found, answer = answer_of(client)
+    check_envelope(answer, 400, "Bad Request")
+    assert found == 400
+
+
+def test_chunked_is_not_of_http_1_0(server):
+    with contextlib.closing(dial(server)) as client:
+        client.sendall(b"POST /ocr HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert answer_of(client)[0] == 400
+
+
+@pytest.mark.parametrize("name", SMUGGLING)
+def test_what_is_smuggled_behind_is_never_answered(server, name):
+    """One answer, then the end: nothing that follows a doubtful request is read as another."""
+    hidden = b"\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.closing(dial(server)) as client:
+        client.sendall(b"POST /ocr HTTP/1.1\r\nHost: x\r\n" + SMUGGLING[name] + hidden)
+        content = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                content += data
+    assert content.count(b"HTTP/1.1") == 1
+    assert b"pps_" not in content
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    """Good, bad and good again on one connection; each answer is that of its own request."""
+    contents = [body(PAGE, "first"), b'{"logId":"second","fileType":5}', body(PAGE, "third")]
+    with contextlib.closing(dial(server)) as client:
+        client.sendall(
+            b"".join(
+                b"POST /ocr HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(each), each)
+                for each in contents
+            )
+        )
+        client.shutdown(socket.SHUT_WR)
+        content = b""
+        while data := client.recv(65536):
+            content += data
+    answers = content.split(b"HTTP/1.1 ")[1:]
+    found = [(int(each[:3]), json.loads(each.partition(b"\r\n\r\n")[2])["logId"]) for each in answers]
+    assert found == [(200, "first"), (422, "second"), (200, "third")]
 
 
 def test_a_body_too_large_by_its_length_is_refused_before_it_is_sent(server):

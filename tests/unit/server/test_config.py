@@ -36,9 +36,9 @@ def test_a_boot_record_reaches_a_child_unchanged(no_leaks):
         os.fstat(fd)
 
 
-def test_defaults_are_paddlexs():
+def test_defaults():
     assert (CONFIG.host, CONFIG.port, CONFIG.api_generation) == ("0.0.0.0", 8080, "v3")
-    assert Limits().max_pixels == 178_956_970
+    assert Limits().max_pixels == 67_108_864
 
 
 @pytest.mark.parametrize("kind", [Limits, DeviceConfig, Config])

@@ -344,7 +344,8 @@ def test_a_document_without_file_type_is_refused_but_a_url_first_for_being_one()
     operation = Operation("/x", "x", "document", ToyResult, ())
     with pytest.raises(BadRequest, match=r"^File type cannot be determined$"):
         file_kind(operation, Source("file", "QUJD"))
-    assert file_kind(operation, Source("file", "http://host/x.pdf")) == "image"
+    for url, kind in (("http://h/x.pdf", "pdf"), ("http://h/x.PDF?y=1.png", "pdf"), ("http://h/x", "image")):
+        assert file_kind(operation, Source("file", url)) == kind
 
 
 def test_large_base64_with_padding_in_the_middle_is_refused():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from server.config import Config
 from server.posts import Post, describe_end, url
 
 
@@ -40,12 +41,12 @@ def test_url_names_the_real_port(host, family, expected):
         except OSError:
             pytest.skip(f"this machine has no {host}")
         port = listen.getsockname()[1]
-        assert url(SimpleNamespace(listen=listen, config=SimpleNamespace(host=host))) == f"{expected}{port}"
+        assert url(SimpleNamespace(listen=listen, config=Config((), (), host=host))) == f"{expected}{port}"
 
 
 def test_url_of_another_socket():
     with socket.socket(socket.AF_UNIX) as listen:
-        assert url(SimpleNamespace(listen=listen, config=SimpleNamespace(host=""))) == "on its socket"
+        assert url(SimpleNamespace(listen=listen, config=Config((), (), host=""))) == "on its socket"
 
 
 def test_status_line():
