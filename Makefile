@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PY ?= python
 
-.PHONY: help dev build test e2e fault check fix bench clean
+.PHONY: help dev build test e2e fault check fuzz lock audit fix bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -23,7 +23,16 @@ fault:  ## Kill, freeze and flood real processes
 	$(PY) -m pytest tests/fault
 
 check:  ## Lint, format and types; writes nothing
-	$(PY) -m pytest tests/test_style.py tests/test_layers.py
+	$(PY) -m pytest tests/test_style.py tests/test_layers.py tests/test_lock.py
+
+fuzz:  ## Look for what no test names: each target for SECONDS_EACH (60) seconds; needs clang and atheris
+	PY=$(PY) tests/fuzz/run.sh
+
+lock:  ## Make requirements.lock again from pyproject.toml; needs uv and the network
+	uv pip compile -q pyproject.toml --universal --generate-hashes --no-annotate -o requirements.lock
+
+audit:  ## Known vulnerabilities of what is locked; needs pip-audit and the network
+	pip-audit --disable-pip --require-hashes -r requirements.lock
 
 fix:  ## Apply the formatter and the safe lint fixes
 	ruff check --fix server pipelines kernels benchmarks tests tools setup.py
