@@ -134,6 +134,17 @@ def _invoice(name: str, han: bool) -> Paper:
     return Paper(name, [[title, *lines[:4], [names, *rows], *lines[4:], *terms]], answers)
 
 
+def long_invoice() -> Paper:
+    """An invoice of three pages, beside the 20: what is asked for stands on the first and the last."""
+    name = "invoice-long"
+    short, dice = _invoice("invoice-en-long", False), _Dice(name, False)
+    names, goods = ["Item", "Quantity", "Price", "Amount"], [dice.goods(10)[0] for _ in range(2)]
+    lines = _fields(short.answers, False)
+    first = [short.pages[0][0], *lines[:4], [names, *goods[0]], "Continued on page 2"]
+    second = ["Page 2", [names, *goods[1]], "Continued on page 3"]
+    return Paper(name, [first, second, ["Page 3", *lines[4:], *TERMS]], short.answers)
+
+
 def _fields(answers: dict[str, str], han: bool) -> list[str]:
     return [f"{key}{'：' if han else ': '}{value}" for key, value in answers.items()]
 
@@ -253,7 +264,7 @@ def main() -> None:
     from . import peers
 
     folder.mkdir(parents=True, exist_ok=True)
-    for paper in papers():
+    for paper in (*papers(), long_invoice()):
         (folder / f"{paper.name}.pdf").write_bytes(pdf(paper, peers.font()))
         (folder / f"{paper.name}.json").write_text(json.dumps(paper.answers, ensure_ascii=False, indent=1))
 

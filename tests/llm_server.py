@@ -60,7 +60,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault and not (fault[2] and model in TRIED):
             TRIED.add(model)
             self.send(
-                int(fault[1]), {"error": {"message": "key sk-secret is over its limit"}}, {"Retry-After": "7"}
+                int(fault[1]),
+                {"error": {"message": "key sk-secret is over its limit"}},
+                {"Retry-After": "7", "Location": "/v1/elsewhere"},
             )
         elif model == "hang":
             self.rfile.read(1)  # until the client has gone

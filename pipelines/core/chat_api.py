@@ -68,7 +68,7 @@ def document_v3(raw: Sequence[JsonObject]) -> Document:
     except msgspec.ValidationError as error:
         raise BadRequest(f"`visualInfo` is not what /chatocr-visual gave: {error}") from None
     texts = [
-        name + "：" + text.replace("\n", "") + "\n"
+        name + "：" + " ".join(text.split("\n")) + "\n"
         for page in pages
         for name, text in page.normal_text_dict.items()
     ]
@@ -181,7 +181,11 @@ class Question(msgspec.Struct):
         said = await cast("Desk", errand.desk).chat(self.llm, messages, self.missing)
         if said.reasoning:
             self.reasoning.append(said.reasoning)
-        self.found |= await errand.in_thread(values, said.content, self.missing)
+        found = await errand.in_thread(values, said.content, self.missing)
+        if said.literal:
+            shown = _folded(content)
+            found = {key: value for key, value in found.items() if _folded(value) in shown}
+        self.found |= found
 
     def result(self) -> JsonObject:
         """A value per key in the order of the keys, null where the document has none."""
@@ -189,6 +193,10 @@ class Question(msgspec.Struct):
         if self.reasoning:
             answer["reasoning_content"] = self.reasoning
         return answer
+
+
+def _folded(text: str) -> str:
+    return "".join(text.casefold().split())
 
 
 async def ask_tables(

@@ -89,7 +89,7 @@ class Desk:
             return await self.client.chat(service, messages)
         if self._local is None:
             raise NotConfigured(NO_LLM)
-        return Said(await self._local.chat(messages, keys, service.timeout_s))
+        return Said(await self._local.chat(messages, keys, service.timeout_s), literal=True)
 
     def notes(self) -> list[str]:
         """What is set up, for the start-up plan: no keys."""

@@ -61,10 +61,17 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What a model answered; ``reasoning`` is what some send beside it."""
+    """What a model answered.
+
+    Attributes:
+        content: the text.
+        reasoning: what some send beside it.
+        literal: of its values only those count that stand in the document: the model makes things up.
+    """
 
     content: str
     reasoning: str | None = None
+    literal: bool = False
 
 
 class LlmClient:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import httpx
 import numpy as np
 import pytest
 
@@ -121,6 +122,56 @@ def test_a_client_cannot_send_the_server_to_inner_addresses(llm):
     with pytest.raises(BadRequest, match="must be public"):
         ask(llm, ours=False)
     assert "12.50" in ask(llm, ours=False, allowed=[f"127.0.0.1:{llm.port}"]).content
+
+
+def test_a_redirect_is_not_followed(llm):
+    for ours in (True, False):
+        with pytest.raises(Upstream, match="HTTP status 302"):
+            ask(llm, "status-302", ours=ours, allowed=[f"127.0.0.1:{llm.port}"], retries=0)
+    assert not [entry for entry in llm.seen() if "elsewhere" in str(entry)]
+
+
+def addresses(*answers):
+    """``getaddrinfo`` of a name server that answers differently each time."""
+    left = list(answers)
+
+    async def getaddrinfo(self, host, port, **options):
+        return [(0, 0, 0, "", (address, port)) for address in left.pop(0)]
+
+    return getaddrinfo
+
+
+def reached(monkeypatch, *answers):
+    """Hosts and TLS names that a call to a name goes to, the name being looked up as ``answers`` say."""
+    found = []
+
+    async def connect(self, request):
+        found.append((request.url.host, request.extensions.get("sni_hostname")))
+        raise httpx.ConnectError("nobody there")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", addresses(*answers))
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", connect)
+
+    async def run():
+        client = LlmClient(pause_s=0.001)
+        try:
+            await client.chat(Service("https://llm.example/v1", "m", KEY, retries=0), [])
+        finally:
+            await client.aclose()
+
+    with pytest.raises((Upstream, BadRequest)) as caught:
+        asyncio.run(run())
+    return found, caught.value
+
+
+def test_a_name_that_changes_its_address_after_the_check_changes_nothing(monkeypatch):
+    found, _ = reached(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
+    assert found == [("8.8.8.8", "llm.example")]
+
+
+def test_a_name_with_one_inner_address_is_refused(monkeypatch):
+    found, fault = reached(monkeypatch, ["8.8.8.8", "10.0.0.1"])
+    assert found == [] and isinstance(fault, BadRequest)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://", "ftp://a/", "http://user:pw@a/v1", "\x00"])

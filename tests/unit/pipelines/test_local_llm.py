@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from pipelines.core import local_llm
+from pipelines.core.chat_api import Question
 from pipelines.core.chat_settings import ChatOptions, Desk, ServiceOptions, chat_files
 from pipelines.core.errors import (
     BadRequest,
@@ -20,7 +21,7 @@ from pipelines.core.errors import (
 )
 from pipelines.core.local_llm import ADDRESS, LocalLlm, fetched
 from pipelines.core.models import default_cache_dir
-from pipelines.core.prompts import prompt
+from pipelines.core.prompts import Wording, prompt
 from tests.conditions import wait_for
 
 #: Stands in for the model's process: does what the last message says.
@@ -121,6 +122,37 @@ def test_more_questions_than_may_wait_are_refused(child):
 def test_a_text_that_is_too_long_is_the_clients_fault(child):
     (fault,) = talk(child, "long")
     assert isinstance(fault, BadRequest) and "9000 tokens" in str(fault)
+
+
+def test_values_that_do_not_stand_in_the_document_are_dropped(child):
+    async def run():
+        desk = Desk(ChatOptions(llm=ServiceOptions(ADDRESS)), {}, {"llm": "model"})
+        desk._local = Answers('{"Seller": "Northwind  traders", "Total": "1234567890", "Date": "made up"}')
+        question = Question(desk.llm, ["Seller", "Total", "Date"])
+        await question.ask(Threadless(desk), "ocr", "Seller: Northwind Traders Total: 12.50", Wording())
+        return question.result()
+
+    assert asyncio.run(run()) == {"Seller": "Northwind  traders", "Total": None, "Date": None}
+
+
+class Answers:
+    """A language model that says one thing."""
+
+    def __init__(self, words):
+        self._words = words
+
+    async def chat(self, messages, keys, timeout_s):
+        return self._words
+
+
+class Threadless:
+    """What a question needs of an errand."""
+
+    def __init__(self, desk):
+        self.desk = desk
+
+    async def in_thread(self, function, *arguments):
+        return function(*arguments)
 
 
 # --- how it is chosen
