@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PY ?= python
 
-.PHONY: help dev build test e2e fault check fuzz lock audit fix bench clean
+.PHONY: help dev build test e2e fault soak check fuzz lock audit fix bench clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,10 @@ e2e:  ## Real server processes over HTTP, and the golden cases
 
 fault:  ## Kill, freeze and flood real processes
 	$(PY) -m pytest tests/fault
+
+soak:  ## 100,000 mixed requests, then overload: exit 1 when a promise of docs/reliability.md is broken
+	$(PY) -m benchmarks.soak --check
+	$(PY) -m benchmarks.overload --check
 
 check:  ## Lint, format and types; writes nothing
 	$(PY) -m pytest tests/test_style.py tests/test_layers.py tests/test_lock.py

@@ -41,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
         # The reader of our output has gone; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a full disk, a folder that cannot be written
+        sys.stderr.write(f"{PROG}: {_reason(error)}\n")
+        return 2
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -58,7 +61,10 @@ def _serve(argv: Sequence[str]) -> int:
         from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
 
         def read_again() -> Config:
-            return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+            try:
+                return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+            except OSError as error:
+                raise ConfigError(_reason(error)) from error
 
         return serve(config, listen, read_config=read_again)
 
@@ -75,14 +81,19 @@ def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tupl
         listen.listen(_BACKLOG)
     except OSError as error:
         listen.close()
-        where = f" ({error.filename})" if error.filename else ""
-        raise ConfigError(f"{error.strerror or error}{where}") from error
+        raise ConfigError(_reason(error)) from error
     except BaseException:
         listen.close()
         raise
     sys.stdout.write(plan(config, url(listen, args.host, "https" if access.tls_cert else "http")) + "\n")
     sys.stdout.flush()
     return config, listen
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, and of which file."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 def _notice(line: str) -> None:
