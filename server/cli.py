@@ -32,17 +32,15 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line ``argv`` (without the program's name); returns the exit code."""
     try:
         return _run(argv)
-    except ConfigError as error:
-        sys.stderr.write(f"{PROG}: {' '.join(str(error).split())}\n")
-        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output has gone; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a full disk, a folder that cannot be written
-        sys.stderr.write(f"{PROG}: {_reason(error)}\n")
+    except (ConfigError, OSError) as error:  # OSError: a full disk, a folder that cannot be written
+        text = _reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        sys.stderr.write(f"{PROG}: {text}\n")
         return 2
 
 
