@@ -6,17 +6,16 @@ import logging
 import select
 import signal
 from collections import deque
-from typing import NamedTuple
 
 import msgspec
 
 from kernels.segment import DRAINING, EMPTY, FAILED, monotonic_ns
 from kernels.slots import Slots
-from server.blame import Blame, MemoryKills, find_cause
+from server.blame import Blame, find_cause
 from server.children import Child, Ground, RoleName
 from server.liveness import Policy, delay_ns, find_hang, look
 from server.memory import Ceiling
-from server.posts import Post, describe_end
+from server.posts import Post, Shared, describe_end
 
 _MS = 1_000_000
 #: Exit code of a child whose configuration cannot work: starting it again would not help.
@@ -25,13 +24,6 @@ EXIT_CONFIG = 2
 _LAST_WORDS_NS = 5_000 * _MS
 
 _log = logging.getLogger(__name__)
-
-
-class Shared(NamedTuple):
-    """What all crews of a supervisor use: where pidfds are waited for, and the count of memory kills."""
-
-    poller: select.poll
-    memory_kills: MemoryKills
 
 
 class Crew:

@@ -21,7 +21,7 @@ from pipelines.core.errors import DeadlinePassed, Overloaded, Poisoned, ServeErr
 from server.batcher import Waiting, choose
 from server.intake import Claim, Intake
 from server.jobs import Job, log_id
-from server.large_runs import LARGE_BYTES, LargeRuns
+from server.large_runs import LARGE_BYTES, LOOK_AGAIN_NS, LargeRuns
 from server.metrics import Metrics
 from server.outbox import Outbox
 from server.stages import Stages
@@ -42,9 +42,6 @@ _SCALE_FALLS, _SCALE_RISES = 0.1, 0.3
 _SCALE_FADES = 0.02
 #: One item moves the scale as if it had been wrong by this factor at most.
 _SCALE_BOUND = 20.0
-
-#: While another device has the place for a large run, and there is nothing else to do.
-_LOOK_AGAIN_NS = 5 * _MS
 
 _log = logging.getLogger(__name__)
 
@@ -229,7 +226,7 @@ class DeviceLoop:
             return self._choose(small)
         # Nothing else to do: take more work in, if there is some, and look again soon.
         self._blocked = True
-        return [], now_ns + _LOOK_AGAIN_NS
+        return [], now_ns + LOOK_AGAIN_NS
 
     def _run_batch(self, members: list[tuple[Job, int]]) -> None:
         """Run calls of one stage and key together, and hand out their results."""

@@ -7,6 +7,8 @@ import fcntl
 #: Runs that take more memory than this beside the model are large: a page of 0.8 megapixels in text
 #: detection. Smaller ones may meet.
 LARGE_BYTES = 128 << 20
+#: How long a device that has nothing else to do waits before it looks at the place again.
+LOOK_AGAIN_NS = 5_000_000
 
 
 class LargeRuns:

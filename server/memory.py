@@ -24,9 +24,7 @@ def own_bytes(pid: int) -> int:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return 0
-    sizes = {
-        line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS:", "RssShmem:"))
-    }
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(_SIZES)}
     return max(0, int(sizes.get("VmRSS", 0)) - int(sizes.get("RssShmem", 0))) << 10
 
 

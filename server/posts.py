@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
+from typing import NamedTuple
 
+from server.blame import MemoryKills
 from server.children import Child, Ground, RoleName
 
 
@@ -28,6 +31,13 @@ class Post:
     def __repr__(self) -> str:
         state = "failed" if self.failed else repr(self.child)
         return f"<{self.role} {self.ordinal} lane {self.lane}: {state}>"
+
+
+class Shared(NamedTuple):
+    """What all crews of a supervisor use: where pidfds are waited for, and the count of memory kills."""
+
+    poller: select.poll
+    memory_kills: MemoryKills
 
 
 def describe_end(child: Child, code: int, cause: str) -> str:

@@ -16,10 +16,10 @@ from kernels.segment import monotonic_ns
 from server.blame import MemoryKills
 from server.children import Ground, reap_strangers
 from server.config import Config
-from server.crew import Crew, Shared
+from server.crew import Crew
 from server.liveness import Policy, Watchman
 from server.logs import setup_logging
-from server.posts import say, url
+from server.posts import Shared, say, url
 from server.reload import REFUSED, Reload
 from server.signals import Signals
 
