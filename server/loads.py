@@ -8,6 +8,9 @@ from kernels.slots import Slots
 #: With no device ready or starting for this long, what waits is answered 503: a dead device is started
 #: again within milliseconds unless it keeps dying.
 HOPELESS_AFTER_NS = 2_000_000_000
+#: Devices whose waiting work differs by less are equal: to wait a millisecond costs less than to wake a process
+#: whose caches are cold, and small items that meet on one device share its runs and wake-ups.
+_EQUAL_US = 1000
 #: Part of a device's time that work of low priority gets when there is always more urgent work.
 BATCH_SHARE = 1 / 8
 
@@ -48,14 +51,14 @@ class Loads:
         return found
 
     def choose(self) -> int:
-        """The device with the least work; of equals always the same one, whose caches are warm."""
+        """The device with the least work; of about equals always the same one, whose caches are warm."""
         pending = self._slots.pending_us()
         serving = [lane for lane in self._devices if lane.state == READY]
         ready = {lane.index: pending[lane.index] * lane.cost_scale for lane in serving}
         if not ready:  # none serves just now: whoever comes next finds it by its first scan
             coming = [lane.index for lane in self._devices if lane.state == STARTING]
             return coming[0] if coming else 0
-        return min(ready, key=lambda index: (ready[index], index))
+        return min(ready, key=lambda index: (ready[index] // _EQUAL_US, index))
 
     def are_hopeless(self) -> bool:
         """Whether no device is there or about to be."""

@@ -156,6 +156,24 @@ def test_of_equal_devices_the_same_one_is_kept_warm():
     run(test, devices=2)
 
 
+def test_small_items_meet_on_one_device_until_a_millisecond_of_them_waits():
+    async def test(bench):
+        with StandIn(bench.memory, echo, 0) as first, StandIn(bench.memory, echo, 1) as second:
+            first.gate.clear()
+            second.gate.clear()
+            leases = [bench.dispatcher.take(1000) for _ in range(8)]
+            answers = [bench.hand_over(lease, cost_ms=0.3) for lease in leases]
+            chosen = [bench.slots.header(lease.slot).device for lease in leases]
+            assert chosen == [0, 0, 0, 0, 1, 1, 1, 1]
+            first.gate.set()
+            second.gate.set()
+            for lease, answer in zip(leases, answers, strict=True):
+                await bench.dispatcher.wait(answer, monotonic_ns() + 10 * SECOND)
+                lease.close()
+
+    run(test, devices=2)
+
+
 def test_no_slot_is_large_enough():
     async def test(bench):
         with pytest.raises(BadRequest, match="at most"):
