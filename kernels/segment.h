@@ -14,7 +14,7 @@
 #include <time.h>
 
 #define SEGMENT_MAGIC 0x31474553504C5050ull /* "PPLPSEG1" read as little-endian bytes */
-#define SEGMENT_VERSION 1u
+#define SEGMENT_VERSION 2u
 
 #define LINE 64       /* cache line of every CPU this runs on */
 #define LINE_PAIR 128 /* the adjacent-line prefetcher fetches two: keep writers a pair apart */
@@ -27,7 +27,7 @@
 #define MAX_CLASS_BYTES (1ull << 32)
 #define MAX_EPOCH 0xFFFFFFu /* 24 bits in the state word */
 #define NO_EPOCH 0xFFFFFFFFu
-#define LANE_COUNTERS 464
+#define LANE_COUNTERS 976
 #define QUARANTINE_ENTRIES 128
 
 #define GET(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
@@ -69,7 +69,7 @@ typedef struct {
     uint64_t counters[LANE_COUNTERS];
 } lane;
 
-_Static_assert(sizeof(lane) == PAGE, "a lane is one page: two processes never share a page of counters");
+_Static_assert(sizeof(lane) == 2 * PAGE, "a lane is whole pages: two processes never share a page of counters");
 _Static_assert(offsetof(lane, heartbeat_ns) % LINE == 0, "the beat thread writes a line of its own");
 _Static_assert(offsetof(lane, heartbeat_ns) - offsetof(lane, pid) >= LINE_PAIR,
                "beats must not disturb those who read pid, epoch and state");
