@@ -8,7 +8,7 @@ from kernels.slots import Slots
 #: With no device ready or starting for this long, what waits is answered 503: a dead device is started
 #: again within milliseconds unless it keeps dying.
 HOPELESS_AFTER_NS = 2_000_000_000
-#: Devices whose waiting work differs by less are equal: waiting a millisecond costs less than waking a process
+#: Devices whose waiting work differs by less are equal: to wait a millisecond costs less than to wake one
 #: whose caches are cold, and small items that meet on one device share its runs and wake-ups.
 _EQUAL_US = 1000
 #: Part of a device's time that work of low priority gets when there is always more urgent work.
