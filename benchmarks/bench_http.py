@@ -31,7 +31,7 @@ from benchmarks import common
 from benchmarks.process import cpu_s
 from kernels.segment import READY, Segment
 from kernels.slots import Slots
-from pipelines.core.base import PipelineConfig, ServingOptions
+from pipelines.core.config import PipelineConfig, ServingOptions
 from pipelines.core.ocr_api import OcrPage
 from server import wire
 from server.child import enter

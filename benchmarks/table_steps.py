@@ -11,7 +11,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from pipelines.core.base import Item, Page, Reply
+from pipelines.core.base import Item
+from pipelines.core.forms import Page, Reply
 from pipelines.core.registry import load_engine
 from pipelines.engines.base import EngineOptions
 from tests.driver import Driver, config_of

@@ -8,21 +8,14 @@ from typing import Annotated, Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Reply,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.classification_api import Categories, answer
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.draw_labels import best_label
+from pipelines.core.forms import Operation, Reply
 from pipelines.core.image_api import ImageForm, ImageForm2024, canary_picture
 from pipelines.core.module_yaml import module_settings
+from pipelines.core.stage import Call, StageFactory
 from pipelines.stages.classification import Classification, best
 
 #: One-thread time of the default model; source as in stages/text_detection.py.

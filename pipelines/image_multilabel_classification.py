@@ -8,22 +8,15 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Reply,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.classification_api import Categories, answer
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.draw_labels import all_labels
 from pipelines.core.errors import BadRequest, ConfigError
+from pipelines.core.forms import Operation, Reply
 from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture
 from pipelines.core.module_yaml import module_settings
+from pipelines.core.stage import Call, StageFactory
 from pipelines.core.thresholds import Threshold, Thresholds, read_thresholds
 from pipelines.stages.classification import MultiLabelClassification, above
 

@@ -8,23 +8,16 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Reply,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.document_api import Number
 from pipelines.core.draw import Pen
 from pipelines.core.draw_boxes import RECIPE_2024, RECIPE_V3, Recipe
+from pipelines.core.forms import Operation, Reply
 from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams, canary_picture, picture
 from pipelines.core.instances import Instances, check_packed, draw_instances, packed_bytes
 from pipelines.core.module_yaml import module_settings
+from pipelines.core.stage import Call, StageFactory
 from pipelines.stages.instances import InstanceSegmentation, cost_ms
 
 #: The one role of this pipeline.

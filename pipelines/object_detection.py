@@ -8,17 +8,9 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.box_rules import Boxes, BoxRules
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.detection_api import (
     DetectionForm,
     DetectionForm2024,
@@ -26,7 +18,9 @@ from pipelines.core.detection_api import (
     beta_options,
     v3_options,
 )
+from pipelines.core.forms import Operation
 from pipelines.core.image_api import canary_picture
+from pipelines.core.stage import Call, StageFactory
 from pipelines.core.yaml_config import own_settings
 from pipelines.stages.detection import MS_PER_PIXEL, MS_PER_SOURCE_PIXEL, Detection
 

@@ -9,20 +9,14 @@ import cv2
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.detection_size import DetectionParams
+from pipelines.core.forms import Operation
 from pipelines.core.ocr_api import OcrForm, OcrForm2024, OcrOptions, OcrPage, OcrParams
 from pipelines.core.ocr_yaml import beta_options, v3_options
 from pipelines.core.reading import Reader, official, reading_bytes, reading_cost_ms
+from pipelines.core.stage import Call, StageFactory
 from pipelines.core.yaml_config import own_settings
 
 #: What the canary page says; every recogniser of PaddleX's own families can write it.

@@ -10,16 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.chat_api import Embedded, EmbedParams
 from pipelines.core.chat_forms import (
     ChatForm2024,
@@ -29,8 +20,11 @@ from pipelines.core.chat_forms import (
     VectorForm2024,
 )
 from pipelines.core.chat_settings import Desk, chat_files
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.errors import BadRequest, PipelineError
+from pipelines.core.forms import Operation
 from pipelines.core.reading import Part, official, reading_bytes, reading_cost_ms, stage_of
+from pipelines.core.stage import Call, StageFactory
 from pipelines.core.vision_api import VisionForm
 from pipelines.core.visual_api import (
     VisualForm,

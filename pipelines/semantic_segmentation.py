@@ -8,21 +8,15 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    PipelineConfig,
-    Reply,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Role
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.deploy_transforms import SizeRule, TargetSize, segmentation_input
 from pipelines.core.errors import BadRequest, ConfigError
+from pipelines.core.forms import Operation, Reply
 from pipelines.core.image_api import ImageForm, ImageForm2024, InferenceParams
 from pipelines.core.label_maps import LabelMap, LabelMapPipeline, MapParams, answer, answer_bytes
 from pipelines.core.module_yaml import module_settings
+from pipelines.core.stage import Call, StageFactory
 from pipelines.stages.segmentation import MS_PER_PIXEL, Segmentation
 
 #: The one role of this pipeline.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pipelines.core.base import Operation, Role
+from pipelines.core.base import Role
 from pipelines.core.box_rules import Boxes
 from pipelines.core.detection_api import DetectionForm2024, SmallDetectionForm
+from pipelines.core.forms import Operation
 from pipelines.object_detection import ObjectDetectionPipeline
 
 _FORMS = (SmallDetectionForm(), DetectionForm2024())

@@ -9,17 +9,10 @@ import cv2
 import msgspec
 import numpy as np
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.box_rules import Boxes, BoxRules
+from pipelines.core.config import Generation, PipelineConfig
+from pipelines.core.forms import Operation
 from pipelines.core.ocr_api import ReadingSettings
 from pipelines.core.reading import (
     Reader,
@@ -29,6 +22,7 @@ from pipelines.core.reading import (
     side_by_side,
     stage_of,
 )
+from pipelines.core.stage import Call, StageFactory
 from pipelines.core.table_api import (
     TableForm,
     TableForm2024,

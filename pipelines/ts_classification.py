@@ -7,9 +7,11 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from pipelines.core.base import Call, Item, Operation, Role
+from pipelines.core.base import Item, Role
+from pipelines.core.forms import Operation
 from pipelines.core.series_api import SeriesForm, SeriesForm2024, SeriesParams
 from pipelines.core.series_results import ClassResult, classification
+from pipelines.core.stage import Call
 from pipelines.stages.series import Series
 from pipelines.ts_forecast import ForecastPipeline
 

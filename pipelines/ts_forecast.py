@@ -7,16 +7,9 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from pipelines.core.base import (
-    Call,
-    Generation,
-    Item,
-    Operation,
-    Pipeline,
-    PipelineConfig,
-    Role,
-    StageFactory,
-)
+from pipelines.core.base import Item, Pipeline, Role
+from pipelines.core.config import Generation, PipelineConfig
+from pipelines.core.forms import Operation
 from pipelines.core.series_api import (
     SeriesForm,
     SeriesForm2024,
@@ -26,6 +19,7 @@ from pipelines.core.series_api import (
 )
 from pipelines.core.series_example import example_csv
 from pipelines.core.series_results import SeriesResult, forecast
+from pipelines.core.stage import Call, StageFactory
 from pipelines.stages.series import MS_PER_SERIES, Series
 
 #: Time to look at a byte of a CSV; measured on 100 MB.

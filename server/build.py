@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pipelines.core.base import ModelFiles, PipelineConfig
+from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline

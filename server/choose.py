@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import engine_names, load_engine
 from pipelines.core.yaml_config import ModelChoice

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from pipelines.core.base import Generation, PipelineConfig
+from pipelines.core.config import Generation, PipelineConfig
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

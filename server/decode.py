@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from kernels.jsonscan import json_outline, json_string
-from pipelines.core.base import Form, Generation, Pipeline, PipelineConfig
+from pipelines.core.base import Pipeline
+from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.errors import BadRequest
+from pipelines.core.forms import Form
 from pipelines.core.registry import load_pipeline
 from server.config import Config
 from server.lax import InvalidValue, Location, Problem, convert, error_text

@@ -16,9 +16,10 @@ import cv2
 
 from kernels.segment import READY
 from kernels.slots import Slots
-from pipelines.core.base import Pipeline, Stage
+from pipelines.core.base import Pipeline
 from pipelines.core.errors import ConfigError, ServeError
 from pipelines.core.registry import load_pipeline
+from pipelines.core.stage import Stage
 from server.child import Child, enter
 from server.device_loop import DeviceLoop
 from server.intake import Intake

@@ -16,8 +16,9 @@ import msgspec
 from kernels.segment import READY as LANE_READY
 from kernels.segment import Lane, Segment, monotonic_ns
 from kernels.slots import CLAIMED, POISON, READY, SPENT, SUSPECT, WRITING, Slots
-from pipelines.core.base import Call, Pipeline, Stage
+from pipelines.core.base import Pipeline
 from pipelines.core.errors import DeadlinePassed, Overloaded, Poisoned, ServeError
+from pipelines.core.stage import Call, Stage
 from server.batcher import Waiting, choose
 from server.intake import Claim, Intake
 from server.jobs import Job, log_id

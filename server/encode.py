@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from pipelines.core.base import Generation
+from pipelines.core.config import Generation
 from pipelines.core.errors import NotReady, Overloaded, RateLimited, ServeError, Unauthorized
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from pipelines.core.base import Errand, ErrandForm
 from pipelines.core.errors import DeadlinePassed
+from pipelines.core.forms import Errand, ErrandForm
 from server.clock import within
 from server.decode import Parsed
 from server.items import run_items

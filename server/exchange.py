@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.core.base import Generation, Reply
+from pipelines.core.config import Generation
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
+from pipelines.core.forms import Reply
 from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of

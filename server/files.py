@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pybase64
 
-from pipelines.core.base import Operation, Source
 from pipelines.core.errors import BadRequest
+from pipelines.core.forms import Operation, Source
 from server.headers import INVALID
 
 #: What the file of a request is.

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from pipelines.core.base import Call, Steps
 from pipelines.core.errors import EngineError, ServeError
+from pipelines.core.stage import Call, Steps
 from server.intake import Claim
 from server.wire import Shape, Timings
 

@@ -53,7 +53,7 @@ COUNTER_HELP = {
     "device_all_threads_runs": "Engine runs in the all-core form",
 }
 
-#: Stage names of :class:`pipelines.core.base.Stage`; others are counted as ``other``.
+#: Stage names of :class:`pipelines.core.stage.Stage`; others are counted as ``other``.
 STAGES = (
     "doc_ori", "unwarp", "layout", "det", "textline_ori", "rec", "table", "seal",
     "cls", "multilabel", "detection", "seg", "instance", "anomaly", "ts", "other",

@@ -7,8 +7,8 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
-from pipelines.core.base import Page
 from pipelines.core.errors import DeadlinePassed
+from pipelines.core.forms import Page
 from server.admission import Permit
 from server.clock import within
 from server.documents import Renderer

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 
-from pipelines.core.base import ModelFiles, PipelineConfig
+from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.registry import load_engine, load_pipeline
 from server.config import Config, DeviceConfig
 from server.options import public

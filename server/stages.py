@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from pipelines.core.base import ModelFiles, Stage, StageFactory
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
+from pipelines.core.stage import Stage, StageFactory
 from pipelines.engines.base import Engine, EngineOptions
 from server.config import Config, DeviceConfig
 

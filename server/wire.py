@@ -19,8 +19,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pipelines.core.base import Item, Operation
+from pipelines.core.base import Item
 from pipelines.core.errors import BY_NAME, BadRequest, ServeError
+from pipelines.core.forms import Operation
 
 #: Bytes kept for the request record in front of the pixels; parameters are small.
 META = 8192

@@ -10,8 +10,8 @@ import msgspec
 from kernels.fingerprint import xxh64
 from kernels.segment import Segment
 from kernels.slots import YIELDS
-from pipelines.core.base import Page
 from pipelines.core.errors import Poisoned, ServeError
+from pipelines.core.forms import Page
 from server import wire
 from server.admission import Permit
 from server.config import Limits

@@ -6,9 +6,10 @@ from hashlib import sha256
 
 import numpy as np
 
-from pipelines.core.base import PipelineConfig, StageFactory
+from pipelines.core.config import PipelineConfig
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
+from pipelines.core.stage import StageFactory
 from pipelines.core.yaml_config import from_name
 from pipelines.engines.base import EngineOptions
 from server.choose import fitting

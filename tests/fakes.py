@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import yaml
 
-from pipelines.core.base import Item, ModelFiles, PipelineConfig, ServingOptions
+from pipelines.core.base import Item
+from pipelines.core.config import ModelFiles, PipelineConfig, ServingOptions
 from pipelines.core.registry import load_pipeline
 from server.config import Config, DeviceConfig, Limits
 from server.stages import Stages

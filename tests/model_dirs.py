@@ -3,7 +3,7 @@
 import numpy as np
 import yaml
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.engines.base import TensorSpec
 
 DETECTION = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 
 CASES = Path(__file__).with_name("cases") / "tiny"
 

@@ -3,8 +3,10 @@
 import msgspec
 import numpy as np
 
-from pipelines.core.base import Call, Form, Item, Operation, Pipeline, Role, Source, Stage
+from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.errors import BadRequest, EngineError
+from pipelines.core.forms import Form, Operation, Source
+from pipelines.core.stage import Call, Stage
 
 
 class ToyParams(msgspec.Struct, frozen=True):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answers import values
-from .base import Errand
 from .chat_settings import Desk
 from .chunks import OVERLAP, chunks
 from .errors import BadRequest, NotConfigured
+from .forms import Errand
 from .llm import Service
 from .prompts import Wording, prompt
 from .vector_store import MAX_CHUNKS, VectorStore, pack, retrieve, unpack

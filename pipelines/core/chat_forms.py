@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 
-from .base import Errand, ErrandForm, Generation, PipelineConfig
 from .chat_api import (
     EmbedParams,
     JsonObject,
@@ -20,7 +19,9 @@ from .chat_api import (
     related,
 )
 from .chat_settings import Desk
+from .config import Generation, PipelineConfig
 from .errors import BadRequest
+from .forms import Errand, ErrandForm
 from .prompts import Wording
 from .vector_store import PREFIX
 

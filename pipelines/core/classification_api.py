@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from .base import Reply
 from .draw import Pen
 from .draw_labels import Draw
+from .forms import Reply
 from .image_api import picture
 
 #: Decimals of scores, in both generations.

@@ -6,14 +6,15 @@ from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 
-from .base import Page, PipelineConfig, Reply
 from .box_rules import Boxes, BoxRules
 from .box_yaml import module_rules
+from .config import PipelineConfig
 from .detection_input import MAX_INPUT_SIDE
 from .document_api import Number
 from .draw import Pen
 from .draw_boxes import RECIPE_2024, RECIPE_V3, Recipe, draw_boxes
 from .errors import ConfigError
+from .forms import Page, Reply
 from .image_api import ImageForm, ImageForm2024, InferenceParams, picture
 from .yaml_config import MODULE_KEYS, Section
 

@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Form, Generation, PipelineConfig, Reply, Source
+from .config import Generation, PipelineConfig
 from .draw import Pen, jpeg
 from .errors import BadRequest
+from .forms import Form, Reply, Source
 from .lines import rotated
 from .page_settings import PageSettings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from .base import ModelFiles
+from .config import ModelFiles
 from .download import sha256_of
 from .errors import ConfigError
 

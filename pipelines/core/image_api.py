@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Form, Generation, PipelineConfig, Source
+from .config import Generation, PipelineConfig
 from .draw import jpeg
+from .forms import Form, Source
 
 #: Longest side that a JPEG can have (ITU T.81 has 16 bits; libjpeg keeps some back).
 _MAX_JPEG_SIDE = 65_500

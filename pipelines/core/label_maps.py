@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kernels.labels import label_map_json
 
-from .base import Item, Pipeline, PipelineConfig
+from .base import Item, Pipeline
+from .config import PipelineConfig
 from .deploy_transforms import SizeRule
 from .errors import EngineError
 from .image_api import canary_picture, picture

@@ -24,8 +24,8 @@ from typing import TextIO
 import msgspec
 import yaml
 
-from .base import ModelFiles
 from .cards import Card, Member, Wheel, card_names, load_card, onnx_metadata, wheel_members
+from .config import ModelFiles
 from .download import locked, sha256_of
 from .errors import ConfigError
 from .folders import DESCRIPTION, Stamp, changed, describe, model_name, move, read_stamp, write_stamp

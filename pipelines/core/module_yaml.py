@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .base import Generation
+from .config import Generation
 from .yaml_config import MODULE_KEYS, Section, own_settings
 
 

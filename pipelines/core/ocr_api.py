@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from .base import PipelineConfig, Reply
+from .config import PipelineConfig
 from .detection_size import DetectionParams
 from .document_api import (
     DocumentForm,
@@ -21,6 +21,7 @@ from .document_api import (
 )
 from .draw import Pen, jpeg, ocr_picture
 from .errors import PipelineError
+from .forms import Reply
 from .page_settings import INVALID_SETTINGS, PageOptions, PageSettings
 
 LIMIT_TYPES = ("min", "max", "resize_long")

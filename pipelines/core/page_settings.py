@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import PipelineConfig
+from .config import PipelineConfig
 from .draw import Pen, preprocessing_picture
 from .errors import PipelineError
 

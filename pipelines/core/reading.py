@@ -19,11 +19,12 @@ from pipelines.stages.text_detection import MS_PER_PIXEL, TextDetection
 from pipelines.stages.text_orientation import TextOrientation
 from pipelines.stages.text_recognition import MAX_WIDTH_ALONE, MS_PER_COLUMN, Text, TextRecognition
 
-from .base import Call, PipelineConfig, Stage, StageFactory
+from .config import PipelineConfig
 from .detection_size import input_size
 from .errors import BadRequest, EngineError
 from .lines import MAX_SIDE, Line, cut_lines, flipped, rotated
 from .ocr_api import OcrPage, OcrParams
+from .stage import Call, Stage, StageFactory
 
 #: Recognition time per detection pixel of a printed page: 0.013 columns per pixel (receipt, letter, table,
 #: invoice and Chinese page; 0.006 to 0.023) times the recogniser's time per column.

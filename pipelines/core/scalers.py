@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from .base import ModelFiles
+from .config import ModelFiles
 from .errors import ConfigError
 from .inference_yml import Description
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from .base import Form, Generation, PipelineConfig, Reply, Source
+from .config import Generation, PipelineConfig
 from .draw import jpeg
 from .errors import ConfigError
+from .forms import Form, Reply, Source
 from .series_plot import draw_plot
 from .series_results import ClassResult, SeriesResult
 from .yaml_config import MODULE_KEYS, own_settings

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import ModelFiles
+from .config import ModelFiles
 from .errors import ConfigError
 from .inference_yml import Description
 from .scalers import FILE, JSON, read_scaler

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, cast
 import msgspec
 import numpy as np
 
-from .base import PipelineConfig, Reply
 from .box_rules import Boxes
+from .config import PipelineConfig
 from .document_api import DocumentForm, DocumentRequest, PageForm2024, PageRequest2024, Sheet, wire_names
 from .draw import Pen, jpeg, ocr_picture
 from .draw_boxes import RECIPE_2024, RECIPE_V3
 from .errors import PipelineError
+from .forms import Reply
 from .ocr_api import (
     OcrOptions,
     OcrPage,

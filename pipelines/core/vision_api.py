@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal, cast
 
 import msgspec
 
-from .base import Form, Generation, Page, PipelineConfig, Reply, Source
+from .config import Generation, PipelineConfig
 from .document_api import InferenceParams, wire_names
 from .draw import Pen, jpeg, ocr_picture
 from .draw_boxes import RECIPE_2024
+from .forms import Form, Page, Reply, Source
 from .lines import rotated
 from .ocr_api import reading_2024
 from .page_blocks import texts_by_label

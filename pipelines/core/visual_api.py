@@ -6,13 +6,14 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from .base import PipelineConfig, Reply
 from .box_rules import MERGE_MODES, Boxes, BoxRules
 from .chat_settings import ChatOptions
+from .config import PipelineConfig
 from .document_api import DocumentForm, DocumentRequest, Integer, Number, Sheet, UnclipRatio, wire_names
 from .draw import ocr_picture
 from .draw_boxes import RECIPE_V3
 from .errors import BadRequest, PipelineError
+from .forms import Reply
 from .ocr_api import OcrPage, OcrParams, ReadingOptions, ReadingSettings, pruned_result
 from .page_blocks import Block, texts_by_label
 from .page_layout import layout_picture, layout_result

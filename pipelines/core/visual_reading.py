@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from pipelines.stages.detection import Detection
 from pipelines.stages.table_structure import TableStructure
 
-from .base import PipelineConfig, StageFactory
 from .box_rules import Boxes
+from .config import PipelineConfig
 from .errors import EngineError
 from .ocr_api import OcrPage, OcrParams
 from .page_blocks import blocks_of, members, shared_blocks
 from .reading import Part, Reader, side_by_side, stage_of
+from .stage import StageFactory
 from .table_api import Table
 from .table_match import Crop, crops_of, merged
 from .table_reading import TableReader

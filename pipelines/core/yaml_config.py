@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from .base import Generation, ModelSet, Pipeline, Role, ServingOptions
+from .base import Pipeline, Role
+from .config import Generation, ModelSet, ServingOptions
 from .errors import ConfigError
 from .registry import find_pipeline, load_pipeline
 

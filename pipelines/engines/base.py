@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 
 #: Inputs above this size (0.7 megapixels of float32 colour) leave activations behind that are worth
 #: giving back: a page of 1600 x 2016 px needs 500 MB of them on OpenVINO.

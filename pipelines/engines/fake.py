@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.engines.base import Engine, EngineOptions, TensorSpec
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.download import locked
 from pipelines.core.errors import EngineError
 

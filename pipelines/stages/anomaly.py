@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.deploy_transforms import anomaly_input, batch_key, check_fixed
 from pipelines.core.errors import EngineError
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
 

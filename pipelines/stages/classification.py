@@ -8,10 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.image_input import ImageInput
 from pipelines.core.inference_yml import Description
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.core.thresholds import Thresholds, read_thresholds
 from pipelines.engines.base import Engine

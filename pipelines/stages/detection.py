@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
 from pipelines.core.box_rules import Boxes, BoxRules, boxes_of
 from pipelines.core.box_yaml import model_rules
+from pipelines.core.config import ModelFiles
 from pipelines.core.detection_input import DetectionInput, Fitted, feeds_of
 from pipelines.core.errors import EngineError
 from pipelines.core.inference_yml import Description
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
 

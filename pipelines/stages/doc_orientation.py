@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.resize import resize_normalize_chw
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.inference_yml import Description
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.masks import encode_mask
-from pipelines.core.base import Call, ModelFiles, Stage
 from pipelines.core.box_rules import above, within
+from pipelines.core.config import ModelFiles
 from pipelines.core.detection_input import DetectionInput, Fitted, feeds_of
 from pipelines.core.errors import BadRequest, EngineError
 from pipelines.core.inference_yml import Description
 from pipelines.core.instances import Instances
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
 

@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.deploy_transforms import SizeRule, batch_key, check_fixed, segmentation_input
 from pipelines.core.errors import EngineError
 from pipelines.core.label_maps import Labels, compact
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
 

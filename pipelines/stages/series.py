@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.series import Window, read_window
 from pipelines.core.series_time import Frequency
 from pipelines.core.series_yml import SeriesInfo
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 

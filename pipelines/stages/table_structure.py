@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.resize import resize_normalize_chw
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.inference_yml import Description
+from pipelines.core.stage import Call, Stage
 from pipelines.core.table_html import CELL_TOKENS, balanced, known
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from kernels.boxes import db_boxes
 from kernels.resize import resize_normalize_chw
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.detection_size import DetectionParams, input_size, padded_size
 from pipelines.core.inference_yml import Description
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError, EngineError
+from pipelines.core.stage import Call, Stage
 from pipelines.engines.base import Engine
 
 #: Tokens of a text that are looked at: positions that the model knows.

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from kernels.warp import crop_line_normalize_chw
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.inference_yml import Description, Normalization
 from pipelines.core.lines import Line
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 

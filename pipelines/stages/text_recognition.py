@@ -11,10 +11,11 @@ import numpy as np
 
 from kernels.text import ctc_argmax, ctc_collapse
 from kernels.warp import crop_line_normalize_chw
-from pipelines.core.base import Call, ModelFiles, Stage
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.inference_yml import Description
 from pipelines.core.lines import Line
+from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
 

@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipelines.core.base import PipelineConfig  # noqa: E402
+from pipelines.core.config import PipelineConfig  # noqa: E402
 from pipelines.core.models import resolve  # noqa: E402
 from pipelines.core.registry import find_pipeline, load_pipeline  # noqa: E402
 from pipelines.core.yaml_config import from_document  # noqa: E402

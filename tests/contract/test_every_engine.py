@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.registry import engine_names, load_engine
 from pipelines.engines.base import LARGE_INPUT_BYTES, EngineOptions

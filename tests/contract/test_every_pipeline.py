@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipelines.core.base import Item, Page, Pipeline, Reply
+from pipelines.core.base import Item, Pipeline
 from pipelines.core.errors import ConfigError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import find_pipeline, load_engine, load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import from_name

@@ -14,8 +14,8 @@ import pybase64
 
 from kernels.csvtext import csv_size
 from kernels.jsonscan import json_outline, json_string
-from pipelines.core.base import Source
 from pipelines.core.errors import BadRequest, ConfigError
+from pipelines.core.forms import Source
 from pipelines.core.registry import load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import load
 from server.files import file_bytes

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.core.base import Item, Page, Reply
+from pipelines.core.base import Item
+from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from tests.driver import Driver, config_of
 

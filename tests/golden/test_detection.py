@@ -13,7 +13,9 @@ import orjson
 import pytest
 import yaml
 
-from pipelines.core.base import Item, Page, PipelineConfig, Reply
+from pipelines.core.base import Item
+from pipelines.core.config import PipelineConfig
+from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.yaml_config import from_document

@@ -14,7 +14,8 @@ import orjson
 import pytest
 
 from benchmarks import peers
-from pipelines.core.base import Item, Page, Reply
+from pipelines.core.base import Item
+from pipelines.core.forms import Page, Reply
 from pipelines.core.registry import load_engine
 from tests.driver import Driver, config_of
 

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from kernels.masks import decode_mask
-from pipelines.core.base import Item, ModelFiles, Page, Reply
+from pipelines.core.base import Item
+from pipelines.core.config import ModelFiles
+from pipelines.core.forms import Page, Reply
 from server import encode
 from tests.driver import Driver, config_of
 

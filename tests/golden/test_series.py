@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.core.base import Item, ModelFiles, PipelineConfig
+from pipelines.core.base import Item
+from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.errors import BadRequest
 from pipelines.core.registry import load_pipeline
 from pipelines.core.series_api import SeriesParams

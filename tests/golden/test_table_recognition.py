@@ -16,7 +16,8 @@ import orjson
 import pytest
 
 from benchmarks import peers
-from pipelines.core.base import Item, Page, Reply
+from pipelines.core.base import Item
+from pipelines.core.forms import Page, Reply
 from pipelines.core.registry import load_engine
 from server.config import Config, DeviceConfig
 from tests.driver import Driver, config_of

@@ -5,10 +5,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipelines.core.base import Page, PipelineConfig, Reply, ServingOptions
 from pipelines.core.box_rules import Boxes, BoxRules
+from pipelines.core.config import PipelineConfig, ServingOptions
 from pipelines.core.detection_api import DetectionForm, DetectionForm2024, DetectionOptions
 from pipelines.core.errors import ConfigError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.registry import load_pipeline
 from pipelines.core.yaml_config import from_document
 from server.config import Config

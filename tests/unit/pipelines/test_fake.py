@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.engines.base import EngineOptions
 from pipelines.engines.fake import ENGINE
@@ -92,7 +92,7 @@ def test_error_is_an_engine_error_and_slow_and_allocate_answer(load):
 CODE = """
 import json, sys
 import numpy as np
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.engines.base import EngineOptions
 from pipelines.engines.fake import ENGINE
 files = ModelFiles("m", "", {"fake": sys.argv[1]})

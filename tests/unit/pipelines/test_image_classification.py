@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipelines.core.base import Page, PipelineConfig, Reply
 from pipelines.core.classification_api import Categories
+from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import BadRequest, ConfigError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.registry import find_pipeline, load_pipeline
 from pipelines.image_classification import ImageClassification
 from pipelines.image_multilabel_classification import ImageMultiLabelClassification

@@ -2,7 +2,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipelines.core.base import Item, PipelineConfig
+from pipelines.core.base import Item
+from pipelines.core.config import PipelineConfig
 from pipelines.core.detection_size import DetectionParams
 from pipelines.core.errors import BadRequest, EngineError
 from pipelines.core.ocr_api import OcrOptions, OcrParams

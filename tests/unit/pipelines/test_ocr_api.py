@@ -4,10 +4,11 @@ import numpy as np
 import orjson
 import pytest
 
-from pipelines.core.base import ModelFiles, Page, PipelineConfig, Reply, ServingOptions
+from pipelines.core.config import ModelFiles, PipelineConfig, ServingOptions
 from pipelines.core.detection_size import DetectionParams
 from pipelines.core.document_api import InferenceParams, PageRequest2024
 from pipelines.core.errors import BadRequest, ConfigError, PipelineError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.ocr_api import (
     INVALID_SETTINGS,
     OcrForm,

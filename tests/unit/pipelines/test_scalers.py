@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipelines.core import scalers
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.pickle_notes import MOST_STEPS

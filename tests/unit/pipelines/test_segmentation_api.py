@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from pipelines.anomaly_detection import AnomalyDetectionPipeline
-from pipelines.core.base import Page, PipelineConfig, Reply
 from pipelines.core.box_rules import Boxes
+from pipelines.core.config import PipelineConfig
 from pipelines.core.deploy_transforms import SizeRule
 from pipelines.core.errors import BadRequest, ConfigError, EngineError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.instances import Instances
 from pipelines.core.label_maps import LabelMap
 from pipelines.instance_segmentation import InstanceParams, InstanceSegmentationPipeline

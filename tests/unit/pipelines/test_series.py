@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import BadRequest, ConfigError
 from pipelines.core.series_csv import CsvRows
 from pipelines.core.series_holidays import _rules, holiday_distances

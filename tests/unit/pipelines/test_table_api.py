@@ -8,11 +8,12 @@ import numpy as np
 import orjson
 import pytest
 
-from pipelines.core.base import ModelFiles, Page, PipelineConfig, Reply, ServingOptions
 from pipelines.core.box_rules import Boxes
+from pipelines.core.config import ModelFiles, PipelineConfig, ServingOptions
 from pipelines.core.detection_size import DetectionParams
 from pipelines.core.document_api import InferenceParams, PageRequest2024
 from pipelines.core.errors import BadRequest, ConfigError, PipelineError
+from pipelines.core.forms import Page, Reply
 from pipelines.core.ocr_api import OcrOptions, OcrPage, OcrParams
 from pipelines.core.page_settings import INVALID_SETTINGS
 from pipelines.core.table_api import (

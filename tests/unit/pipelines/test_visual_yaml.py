@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.core.base import PipelineConfig
 from pipelines.core.chat_settings import ServiceOptions
+from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import ConfigError, PipelineError
 from pipelines.core.visual_api import VisualForm, VisualOptions, VisualRequest
 from pipelines.core.yaml_config import load

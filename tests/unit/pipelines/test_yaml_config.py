@@ -2,7 +2,7 @@ import textwrap
 
 import pytest
 
-from pipelines.core.base import PipelineConfig
+from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.page_settings import UNWARPING_LEFT_OUT
 from pipelines.core.yaml_config import ModelChoice, Section, load

@@ -9,7 +9,7 @@ from kernels.ring import Ring
 from kernels.segment import READY as LANE_READY
 from kernels.segment import Segment, monotonic_ns
 from kernels.slots import Slots
-from pipelines.core.base import ModelFiles, PipelineConfig
+from pipelines.core.config import ModelFiles, PipelineConfig
 from server.config import Config, DeviceConfig
 from server.device_loop import DeviceLoop
 from server.intake import Intake

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine

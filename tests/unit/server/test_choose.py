@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.core.base import ModelFiles
+from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import ModelChoice

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipelines.core.base import ModelFiles, PipelineConfig
+from pipelines.core.config import ModelFiles, PipelineConfig
 from server.config import Boot, Config, DeviceConfig, Limits, boot_memfd, read_boot
 
 CONFIG = Config(

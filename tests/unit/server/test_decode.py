@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core.base import Form, Operation, PipelineConfig, Source
+from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import BadRequest
+from pipelines.core.forms import Form, Operation, Source
 from server.decode import Endpoint, endpoints, log_id_of
 from server.files import file_bytes, file_kind, forget_file
 from tests.toy_pipeline import ToyParams, ToyPipeline, ToyResult

@@ -17,8 +17,9 @@ import sanic
 
 from kernels.segment import FAILED, STARTING, monotonic_ns
 from kernels.slots import FREE
-from pipelines.core.base import Form, Operation, PipelineConfig, ServingOptions, Source
+from pipelines.core.config import PipelineConfig, ServingOptions
 from pipelines.core.errors import EngineError, PipelineError, Poisoned, ServeError
+from pipelines.core.forms import Form, Operation, Source
 from server.admission import Admission
 from server.config import Config, DeviceConfig, Limits
 from server.dispatch import Dispatcher

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core.base import Operation
 from pipelines.core.errors import BY_NAME, BadRequest, EngineError, ServeError
+from pipelines.core.forms import Operation
 from server import wire
 from server.wire import META, Shape, Timings
 from tests.toy_pipeline import ToyForm, ToyParams, ToyResult
