@@ -120,6 +120,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         members = {file: m.sha256 for wheel in self.wheels for file, m in wheel.members.items()}
         return members | {file: packed.sha256 for file, packed in self.package.items()}
 
+    @property
+    def source(self) -> str:
+        """What a folder made from this card says about where it came from."""
+        if not self.wheels:
+            return "this package: a starter model" if self.starter else "this package"
+        return " + ".join(wheel.pin.replace("==", " ") for wheel in self.wheels) + " (PyPI)"
+
 
 def _folder() -> Path:
     return Path(__file__).with_name("cards")
@@ -164,3 +171,18 @@ def onnx_metadata(raw: memoryview, key: str) -> str:
         if text(entry, 1) == key:
             return text(entry, 2)
     raise ConfigError(f"the ONNX file has no metadata {key!r}")
+
+
+def write_inference(card: Card, folder: Path) -> None:
+    """``inference.yml`` of a card, with the alphabet filled in from where the card says it is."""
+    content = card.inference
+    if card.characters:
+        raw = (folder / card.characters.file).read_bytes()
+        metadata = card.characters.kind == "metadata"
+        alphabet = onnx_metadata(memoryview(raw), "character") if metadata else raw.decode()
+        # Not splitlines(): the alphabet may hold characters that it takes for line ends.
+        listed = alphabet.removesuffix("\n").split("\n")
+        content = content | {"PostProcess": content["PostProcess"] | {"character_dict": listed}}
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    with (folder / "inference.yml").open("w", encoding="utf-8") as file:
+        yaml.dump(content, file, Dumper=dumper, allow_unicode=True, sort_keys=False)

@@ -27,6 +27,13 @@ ATTEMPTS = 3
 _HEADERS = {"User-Agent": "paddle-pipeline-server"}
 
 
+def say(stream: TextIO | None, text: str, end: str = "\n") -> None:
+    """Write a line that is seen at once; None is silent."""
+    if stream is not None:
+        stream.write(text + end)
+        stream.flush()
+
+
 class Progress:
     """A bar that redraws itself on a terminal, a few plain lines anywhere else.
 
@@ -75,9 +82,7 @@ class Progress:
         return f"\r{self._label} [{'#' * filled:<30}] {self._words(now)}\x1b[K"
 
     def _write(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(text)
-            self._stream.flush()
+        say(self._stream, text, end="")
 
 
 @contextlib.contextmanager

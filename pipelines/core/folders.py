@@ -72,6 +72,24 @@ def model_name(folder: Path) -> str:
     return name
 
 
+def adopt(folder: Path, name: str | None) -> ModelFiles:
+    """Somebody else's folder, used where it lies; it must hold model ``name`` if that is given.
+
+    Raises ConfigError.
+    """
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"model folder not found: {folder}")
+    if not (folder / DESCRIPTION).is_file():
+        raise ConfigError(f"{folder} has no {DESCRIPTION}")
+    own = model_name(folder)
+    if name is not None and own != name:
+        raise ConfigError(f"{folder} holds model {own!r}, not {name!r}")
+    model = describe(own, folder, None)
+    digests = {Path(path).name: sha256_of(Path(path)) for path in model.files.values()}
+    return msgspec.structs.replace(model, sha256=digests, source=str(folder))
+
+
 def write_stamp(folder: Path, source: str, card: str) -> Stamp:
     """Record digest and size of every file of a new folder."""
     files = {}

