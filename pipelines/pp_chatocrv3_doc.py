@@ -12,37 +12,20 @@ import numpy as np
 
 from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.chat_api import Embedded, EmbedParams
-from pipelines.core.chat_forms import (
-    ChatForm2024,
-    ChatFormV3,
-    RetrievalForm,
-    VectorForm,
-    VectorForm2024,
-)
+from pipelines.core.chat_forms import ChatForm2024, ChatFormV3, RetrievalForm, VectorForm, VectorForm2024
 from pipelines.core.chat_settings import Desk, chat_files
 from pipelines.core.config import Generation, PipelineConfig
-from pipelines.core.errors import BadRequest, PipelineError
+from pipelines.core.embedding import embedded, embedding_bytes, embedding_cost_ms
 from pipelines.core.forms import Operation
-from pipelines.core.reading import Part, official, reading_bytes, reading_cost_ms, stage_of
+from pipelines.core.reading import official, stage_of
 from pipelines.core.stage import Call, StageFactory
 from pipelines.core.vision_api import VisionForm
-from pipelines.core.visual_api import (
-    VisualForm,
-    VisualOptions,
-    VisualPage,
-    VisualParams,
-    VisualRequest,
-)
-from pipelines.core.visual_reading import PageReader
+from pipelines.core.visual_api import VisualForm, VisualOptions, VisualPage, VisualParams, VisualRequest
+from pipelines.core.visual_reading import PageReader, page_bytes, page_cost_ms
 from pipelines.core.visual_yaml import beta_visual_options, v3_visual_options
 from pipelines.core.yaml_config import own_settings
-from pipelines.stages.table_structure import MS_PER_TABLE
-from pipelines.stages.text_embedding import MAX_TOKENS, MS_PER_TOKEN, TextEmbedding
+from pipelines.stages.text_embedding import TextEmbedding
 
-#: One-thread time of finding the layout of a page (608 x 800 px); source as in detection.py.
-_MS_PER_LAYOUT = 30.0
-#: Room for a page's layout, for its tables besides their texts, and for one embedding.
-_LAYOUT_BYTES, _TABLE_BYTES, _VECTOR_BYTES = 256 << 10, 1 << 20, 16 << 10
 _CANARY_TEXT = "20417"
 #: Chat takes PaddleX clients minutes: five times the usual deadline.
 _PATIENCE = 5
@@ -100,29 +83,15 @@ class ChatOcr(Pipeline):
     def steps(self, item: Item) -> Generator[Sequence[Call], Sequence[Any], msgspec.Struct]:
         """A page to its blocks, or texts to their embeddings."""
         if isinstance(item.params, EmbedParams):
-            return (yield from self._embed(item))
+            return (yield from embedded(self._embedding, item.blob))
         params, image = cast("VisualParams", item.params), cast("np.ndarray", item.image)
         return (yield from self._reader.read(image, params))
-
-    def _embed(self, item: Item) -> Part[Embedded]:
-        if self._embedding is None:
-            raise PipelineError("no embedding model is loaded")
-        try:
-            texts = msgspec.json.decode(item.blob or b"[]", type=list[str])
-        except msgspec.DecodeError as error:
-            raise BadRequest("the texts are no list of strings") from error
-        if not texts:
-            return Embedded(np.empty((0, 0), np.float32))
-        vectors = yield self._embedding.calls(texts)
-        return Embedded(np.stack(vectors))
 
     @classmethod
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """Settings of a YAML. Raises ConfigError."""
-        own = own_settings(document, generation)
-        if generation == "v3":
-            return dict(msgspec.to_builtins(v3_visual_options(own)))
-        return dict(msgspec.to_builtins(beta_visual_options(own)))
+        read = v3_visual_options if generation == "v3" else beta_visual_options
+        return dict(msgspec.to_builtins(read(own_settings(document, generation))))
 
     @classmethod
     def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
@@ -150,21 +119,17 @@ class ChatOcr(Pipeline):
 
     @classmethod
     def cost_ms(cls, params: msgspec.Struct, height: int, width: int) -> float:
-        """Reading, layout and a table of a page, or tokens of texts: no more than a character each."""
+        """Of a page, or of texts."""
         if isinstance(params, EmbedParams):
-            tokens = min(params.characters + 2 * params.texts, MAX_TOKENS * params.texts)
-            return 1 + params.texts + MS_PER_TOKEN * tokens
-        asked = cast("VisualParams", params)
-        return reading_cost_ms(asked.ocr, height, width) + _MS_PER_LAYOUT + asked.tables * MS_PER_TABLE
+            return embedding_cost_ms(params)
+        return page_cost_ms(cast("VisualParams", params), height, width)
 
     @classmethod
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
-        """Texts of a page as lines, in blocks and in tables; or embeddings."""
+        """Of a page, or of embeddings."""
         if isinstance(params, EmbedParams):
-            return 4096 + params.texts * _VECTOR_BYTES
-        asked = cast("VisualParams", params)
-        layout = _LAYOUT_BYTES + asked.tables * _TABLE_BYTES
-        return (3 + 4 * asked.tables) * reading_bytes(asked.ocr, height, width) + layout
+            return embedding_bytes(params)
+        return page_bytes(cast("VisualParams", params), height, width)
 
     def canary(self) -> Item:
         """A page with one number, which must come back where official models run."""

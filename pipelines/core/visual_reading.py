@@ -8,19 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stages.detection import Detection
-from pipelines.stages.table_structure import TableStructure
+from pipelines.stages.table_structure import MS_PER_TABLE, TableStructure
 
 from .box_rules import Boxes
 from .config import PipelineConfig
 from .errors import EngineError
 from .ocr_api import OcrPage, OcrParams
 from .page_blocks import blocks_of, members, shared_blocks
-from .reading import Part, Reader, side_by_side, stage_of
+from .reading import Part, Reader, reading_bytes, reading_cost_ms, side_by_side, stage_of
 from .stage import StageFactory
 from .table_api import Table
 from .table_match import Crop, crops_of, merged
 from .table_reading import TableReader
 from .visual_api import VisualOptions, VisualPage, VisualParams
+
+#: One-thread time of finding the layout of a page (608 x 800 px); source as in detection.py.
+_MS_PER_LAYOUT = 30.0
+#: Room for a page's layout, and for its tables besides their texts.
+_LAYOUT_BYTES, _TABLE_BYTES = 256 << 10, 1 << 20
+
+
+def page_cost_ms(params: VisualParams, height: int, width: int) -> float:
+    """Rough one-thread time of reading a page, its layout and a table; nobody knows how many there are."""
+    reading = reading_cost_ms(params.ocr, height, width)
+    return reading + _MS_PER_LAYOUT + params.tables * MS_PER_TABLE
+
+
+def page_bytes(params: VisualParams, height: int, width: int) -> int:
+    """Upper bound of a packed page: its texts as lines, in blocks and in tables."""
+    times = 7 if params.tables else 3
+    return times * reading_bytes(params.ocr, height, width) + _LAYOUT_BYTES + params.tables * _TABLE_BYTES
 
 
 class PageReader:
