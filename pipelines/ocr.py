@@ -62,7 +62,7 @@ class OcrPipeline(Pipeline):
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """Settings of an OCR YAML. Raises ConfigError."""
         own = own_settings(document, generation)
-        options = beta_options(own) if generation == "2024" else v3_options(own)
+        options = beta_options(own) if generation == "2024" else v3_options(own, words=True)
         return dict(msgspec.to_builtins(options))
 
     @classmethod

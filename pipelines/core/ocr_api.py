@@ -43,6 +43,7 @@ class OcrOptions(PageOptions, frozen=True):
     unclip_ratio: float = 1.5
     rec_batch_size: int = 6
     rec_score_thresh: float = 0.0
+    return_word_box: bool = False
 
 
 class OcrParams(msgspec.Struct, frozen=True):
@@ -53,6 +54,7 @@ class OcrParams(msgspec.Struct, frozen=True):
         doc_orientation, textline_orientation: run these models.
         score_thresh: lines below it are left out.
         alone: read line by line as the 2024 generation does.
+        words: say where the words are, too.
         expect: text that must be found, for the canary; "" for none.
     """
 
@@ -61,6 +63,7 @@ class OcrParams(msgspec.Struct, frozen=True):
     textline_orientation: bool = False
     score_thresh: float = 0.0
     alone: bool = False
+    words: bool = False
     expect: str = ""
 
 
@@ -73,6 +76,8 @@ class OcrPage(msgspec.Struct, frozen=True):
         line_angles: per box 0 or 1 (180 degrees), -1 if nobody looked.
         kept: indices of the boxes whose text passed the score threshold.
         texts, scores: of the kept ones.
+        words: of each kept one, where they were asked for.
+        word_boxes: int32 ``[words, 4]``, of the words of all lines one behind the other.
     """
 
     angle: int
@@ -81,6 +86,8 @@ class OcrPage(msgspec.Struct, frozen=True):
     kept: list[int]
     texts: list[str]
     scores: list[float]
+    words: list[list[str]] = []
+    word_boxes: np.ndarray | None = None
 
 
 class OcrRequest(DocumentRequest, rename="camel"):
@@ -106,6 +113,7 @@ class Settings:
         asked = request.use_textline_orientation
         self.textline_orientation = own.use_textline_orientation if asked is None else asked
         self.score_thresh = _first(request.text_rec_score_thresh, own.rec_score_thresh)
+        self.words = _first(request.return_word_box, own.return_word_box)
         #: parameters as the answer repeats them, in PaddleX's order
         self.detection: dict[str, Any] = {
             "limit_side_len": _first(request.text_det_limit_side_len, own.limit_side_len),
@@ -115,12 +123,11 @@ class Settings:
             "box_thresh": _first(request.text_det_box_thresh, own.box_thresh),
             "unclip_ratio": _first(request.text_det_unclip_ratio, own.unclip_ratio),
         }
-        self._check(request, config)
+        self._check(config)
 
-    def _check(self, request: OcrRequest, config: PipelineConfig) -> None:
+    def _check(self, config: PipelineConfig) -> None:
         self.page.check(config)
-        no_lines = self.textline_orientation and "textline_orientation" not in config.models
-        if no_lines or request.return_word_box:
+        if self.textline_orientation and "textline_orientation" not in config.models:
             raise PipelineError(INVALID_SETTINGS)
 
     def params(self) -> OcrParams:
@@ -130,6 +137,7 @@ class Settings:
             doc_orientation=self.page.turns,
             textline_orientation=self.textline_orientation,
             score_thresh=self.score_thresh,
+            words=self.words,
         )
 
     def _detection_params(self) -> DetectionParams:
@@ -235,11 +243,16 @@ def pruned_result(found: OcrPage, settings: Settings) -> dict[str, Any]:
     if len(found.quads):
         result["textline_orientation_angles"] = found.line_angles
     result["text_rec_score_thresh"] = settings.score_thresh
-    result["return_word_box"] = False
+    result["return_word_box"] = settings.words
     result["rec_texts"] = found.texts
     result["rec_scores"] = found.scores
     result["rec_polys"] = kept
     result["rec_boxes"] = np.concatenate([kept.min(axis=1), kept.max(axis=1)], axis=1)
+    if settings.words:
+        ends = np.cumsum([len(words) for words in found.words])[:-1]
+        boxes = np.empty((0, 4), np.int32) if found.word_boxes is None else found.word_boxes
+        result["text_word_boxes"] = np.split(boxes, ends) if found.words else []
+        result["text_word"] = found.words
     return result
 
 

@@ -11,12 +11,15 @@ from .page_settings import PageOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
 
-def v3_options(top: Section) -> OcrOptions:
-    """Defaults of absent keys are those in PaddleX's code, not those of its YAML."""
+def v3_options(top: Section, *, words: bool = False) -> OcrOptions:
+    """Defaults of absent keys are those in PaddleX's code, not those of its YAML.
+
+    ``words``: as in :func:`reading_options`.
+    """
     pipelines = top.section("SubPipelines")
     pages = page_options(top, pipelines)
     pipelines.finish()
-    return reading_options(top, pages)
+    return reading_options(top, pages, words=words)
 
 
 def page_options(top: Section, pipelines: Section) -> PageOptions:
@@ -36,13 +39,17 @@ def page_options(top: Section, pipelines: Section) -> PageOptions:
     return options
 
 
-def reading_options(top: Section, pages: PageOptions) -> OcrOptions:
-    """Everything else of an OCR pipeline, also where it is part of another one. Raises ConfigError."""
+def reading_options(top: Section, pages: PageOptions, *, words: bool = False) -> OcrOptions:
+    """Everything else of an OCR pipeline, also where it is part of another one. Raises ConfigError.
+
+    ``words``: boxes of words may be asked for; a part of another pipeline has no place for them.
+    """
     modules = top.section("SubModules")
     detection, recognition = modules.section("TextDetection"), modules.section("TextRecognition")
     if top.take("text_type", str, "general") != "general":
         raise ConfigError(f"{top.name('text_type')} must be general")
-    if recognition.take("return_word_box", bool, False):
+    with_words = recognition.take("return_word_box", bool, False)
+    if with_words and not words:
         raise ConfigError(f"{recognition.name('return_word_box')} is not supported")
     options = OcrOptions(
         **msgspec.structs.asdict(pages),
@@ -55,6 +62,7 @@ def reading_options(top: Section, pages: PageOptions) -> OcrOptions:
         unclip_ratio=detection.take("unclip_ratio", float, 2.0),
         rec_batch_size=recognition.take("batch_size", int, 1),
         rec_score_thresh=recognition.take("score_thresh", float, 0.0),
+        return_word_box=with_words,
     )
     # What is left must be known and is of no consequence: batch sizes that change no result.
     for section in (detection, recognition, modules.section("TextLineOrientation")):

@@ -25,10 +25,13 @@ from .errors import BadRequest, EngineError
 from .lines import MAX_SIDE, Line, cut_lines, flipped, rotated
 from .ocr_api import OcrPage, OcrParams
 from .stage import Call, Stage, StageFactory
+from .word_boxes import words_of
 
 #: Recognition time per detection pixel of a printed page: 0.013 columns per pixel (receipt, letter, table,
 #: invoice and Chinese page; 0.006 to 0.023) times the recogniser's time per column.
 _READ_MS_PER_PIXEL = 0.013 * MS_PER_COLUMN
+#: How many times as large a page can be that has the box of every word.
+_WORD_TIMES = 8
 
 T = TypeVar("T")
 #: Part of a pipeline's steps: yields calls, receives their results, gives a T (use it with ``yield from``).
@@ -87,7 +90,7 @@ class Reader:
         if params.expect and params.expect not in [text.text for text in texts]:
             raise EngineError(f"the canary page says {params.expect!r}, the models read {texts!r}")
         kept = [index for index, text in enumerate(texts) if text.score >= params.score_thresh]
-        return OcrPage(
+        found = OcrPage(
             angle,
             quads,
             angles,
@@ -95,6 +98,12 @@ class Reader:
             [texts[index].text for index in kept],
             [texts[index].score for index in kept],
         )
+        if not params.words or not kept:
+            return found
+        words, boxes = zip(
+            *(words_of(texts[index].trace, quads[index], lines[index].flip) for index in kept), strict=True
+        )
+        return msgspec.structs.replace(found, words=list(words), word_boxes=np.concatenate(boxes))
 
     def _texts(self, lines: Sequence[Line], alone: bool) -> Part[list[Text]]:
         """Texts of the lines, in their order, padded as the configuration says."""
@@ -145,9 +154,13 @@ def reading_cost_ms(params: OcrParams, height: int, width: int) -> float:
 
 
 def reading_bytes(params: OcrParams, height: int, width: int) -> int:
-    """Upper bound of a packed page: a byte of text per detector pixel, as boxes are 5 px high or more."""
+    """Upper bound of a packed page: a byte of text per detector pixel, as boxes are 5 px high or more.
+
+    Words take another 17 bytes each at least: the box and the text's length.
+    """
     rows, columns = _input_size(params, height, width)
-    return (64 << 10) + min(rows * columns, 2 << 20)
+    times = _WORD_TIMES if params.words else 1
+    return (64 << 10) + times * min(rows * columns, 2 << 20)
 
 
 def _input_size(params: OcrParams, height: int, width: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pipelines.core.inference_yml import Description
 from pipelines.core.lines import Line
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
+from pipelines.core.word_boxes import Trace
 from pipelines.engines.base import Engine
 
 #: ``(x / 255 - 0.5) / 0.5`` for all channels; PaddleX has it in code, not in ``inference.yml``.
@@ -37,18 +38,23 @@ MS_PER_COLUMN = 0.035
 
 
 class Text(msgspec.Struct, frozen=True):
-    """What a line says, and the mean probability of its characters (0.0 when it is empty)."""
+    """What a line says, the mean probability of its characters (0.0 when it is empty), and where they are."""
 
     text: str
     score: float
+    trace: Trace
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Input of one call: lines that share a canvas ``width`` px wide. Its result is one Text per line."""
+    """Input of one call: lines that share a canvas ``width`` px wide. Its result is one Text per line.
+
+    ``ratio`` is the canvas's width per height before it is rounded and bounded.
+    """
 
     lines: tuple[Line, ...]
     width: int
     max_width: int
+    ratio: float
 
 
 class TextRecognition(Stage):
@@ -84,11 +90,15 @@ class TextRecognition(Stage):
 
     def tight(self, lines: Sequence[Line], max_width: int = MAX_WIDTH) -> list[Call]:
         """One call per line; its width is a function of that line alone."""
-        return [self._call((line,), self._tight_width(line, max_width), max_width) for line in lines]
+        calls = []
+        for line in lines:
+            width = self._tight_width(line, max_width)
+            calls.append(self._call((line,), width, max_width, width / self._height))
+        return calls
 
     def alone(self, lines: Sequence[Line], max_width: int = MAX_WIDTH_ALONE) -> list[Call]:
         """One call per line, as wide as the 2024 generation makes it: 320 px at least."""
-        return [self._call((line,), self._own_width(line, max_width), max_width) for line in lines]
+        return [self._batch((line,), max_width) for line in lines]
 
     def grouped(self, lines: Sequence[Line], size: int) -> tuple[list[Call], list[int]]:
         """PaddleX 3.x's batches of a page: sorted by ratio, cut every ``size``, as wide as the widest.
@@ -99,16 +109,14 @@ class TextRecognition(Stage):
         order = sorted(range(len(lines)), key=lambda index: lines[index].ratio)
         calls = []
         for start in range(0, len(order), size):
-            chosen = tuple(lines[index] for index in order[start : start + size])
-            width = max(self._own_width(line, MAX_WIDTH) for line in chosen)
-            calls.append(self._call(chosen, width, MAX_WIDTH))
+            calls.append(self._batch(tuple(lines[index] for index in order[start : start + size]), MAX_WIDTH))
         return calls, order
 
     def run(self, engine: Engine, inputs: Sequence[Group]) -> Sequence[list[Text]]:
         """Texts of every group; all groups have one width."""
         results: list[list[Text]] = []
         for groups in _runs(inputs):
-            texts = iter(self._read(engine, [line for group in groups for line in group.lines], groups[0]))
+            texts = iter(self._read(engine, groups))
             results.extend([next(texts) for _ in group.lines] for group in groups)
         return results
 
@@ -119,33 +127,37 @@ class TextRecognition(Stage):
         quad = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.int16)
         return self.tight([Line(page, quad, right, bottom)])
 
-    def _own_width(self, line: Line, max_width: int) -> int:
-        """Canvas of a line in a batch of its own: its ratio, not below that of ``image_shape``."""
-        widest = max(self._base_width / self._height, line.ratio)
-        return min(int(self._height * widest), max_width)
+    def _batch(self, lines: tuple[Line, ...], max_width: int) -> Call:
+        """Lines on a canvas as wide as the widest of them, not below the ratio of ``image_shape``."""
+        ratio = max(self._base_width / self._height, *(line.ratio for line in lines))
+        return self._call(lines, min(int(self._height * ratio), max_width), max_width, ratio)
 
     def _resized_width(self, line: Line, max_width: int) -> int:
-        return min(self._own_width(line, max_width), math.ceil(self._height * line.ratio))
+        own = min(int(self._height * max(self._base_width / self._height, line.ratio)), max_width)
+        return min(own, math.ceil(self._height * line.ratio))
 
     def _tight_width(self, line: Line, max_width: int) -> int:
         width = self._resized_width(line, max_width)
         step = next(step for widest, step in TIGHT_STEPS if width <= widest)
         return -(-width // step) * step
 
-    def _call(self, lines: tuple[Line, ...], width: int, max_width: int) -> Call:
+    def _call(self, lines: tuple[Line, ...], width: int, max_width: int, ratio: float) -> Call:
         cost = 0.5 + MS_PER_COLUMN * width * len(lines)
-        return Call(self, Group(lines, width, max_width), width, cost)
+        return Call(self, Group(lines, width, max_width, ratio), width, cost)
 
-    def _read(self, engine: Engine, lines: Sequence[Line], group: Group) -> list[Text]:
+    def _read(self, engine: Engine, groups: Sequence[Group]) -> list[Text]:
+        lines, group = [line for group in groups for line in group.lines], groups[0]
         tensor = self._scratch.tensor(len(lines), 3, self._height, group.width)
         for plane, line in zip(tensor, lines, strict=True):
             width = self._resized_width(line, group.max_width)
             crop_line_normalize_chw(
                 line.page, line.quad, plane, width, _SCALE, _SHIFT, divisor=_DIVISOR, flip=line.flip
             )
-        return self._decoded(contiguous_float32(engine.run({engine.inputs[0].name: tensor})[0]))
+        shares = [min(1.0, line.ratio / group.ratio) for group in groups for line in group.lines]
+        return self._decoded(contiguous_float32(engine.run({engine.inputs[0].name: tensor})[0]), shares)
 
-    def _decoded(self, probabilities: np.ndarray) -> list[Text]:
+    def _decoded(self, probabilities: np.ndarray, shares: Sequence[float]) -> list[Text]:
+        """Texts; ``shares`` are the parts of the canvas that the lines take."""
         lines, steps, classes = probabilities.shape
         if classes > len(self._characters):
             raise EngineError(
@@ -154,11 +166,11 @@ class TextRecognition(Stage):
         indices = np.empty((lines, steps), np.int32)
         scores = np.empty((lines, steps), np.float32)
         ctc_argmax(probabilities, indices, scores)
-        characters = self._characters
-        return [
-            Text("".join([characters[index] for index in kept.tolist()]), score)
-            for kept, _, score in ctc_collapse(indices, scores)
-        ]
+        texts = []
+        for (kept, places, score), share in zip(ctc_collapse(indices, scores), shares, strict=True):
+            characters = [self._characters[index] for index in kept.tolist()]
+            texts.append(Text("".join(characters), score, Trace(characters, places, steps * share)))
+        return texts
 
 
 def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:

@@ -102,7 +102,6 @@ def test_an_answer_repeats_which_parts_of_preprocessing_ran():
     ("request_", "loaded"),
     [
         pytest.param(OcrRequest("x", use_doc_unwarping=True), ALL, id="unwarping"),
-        pytest.param(OcrRequest("x", return_word_box=True), ALL, id="word boxes"),
         pytest.param(
             OcrRequest("x", use_textline_orientation=True), ALL[:2] + ALL[3:], id="line orientation"
         ),
@@ -176,6 +175,26 @@ def test_the_keys_of_a_page_are_in_the_order_of_paddlex():
         "rec_polys",
         "rec_boxes",
     ]
+
+
+def test_word_boxes_are_asked_for_by_the_request_or_the_yaml():
+    found = msgspec.structs.replace(
+        FOUND, words=[["一"], []], word_boxes=np.array([[10, 10, 60, 30]], np.int32)
+    )
+    asked = respond(V3, OcrRequest("x", return_word_box=True), found)["ocrResults"][0]["prunedResult"]
+    assert list(asked)[-2:] == ["text_word_boxes", "text_word"]
+    written = orjson.loads(orjson.dumps(asked, option=orjson.OPT_SERIALIZE_NUMPY))
+    assert written["return_word_box"] is True
+    assert written["text_word"] == [["一"], []]
+    assert written["text_word_boxes"] == [[[10, 10, 60, 30]], []]
+    on = config(return_word_box=True)
+    assert V3.params(OcrRequest("x"), on).words is True
+    assert V3.params(OcrRequest("x", return_word_box=False), on).words is False
+
+
+def test_word_boxes_of_a_page_without_text():
+    pruned = respond(V3, OcrRequest("x", return_word_box=True), NOTHING)["ocrResults"][0]["prunedResult"]
+    assert (pruned["text_word_boxes"], pruned["text_word"]) == ([], [])
 
 
 def test_kept_lines_and_all_boxes():
@@ -270,7 +289,10 @@ def test_no_field_marks_both_generations():
 
 @pytest.mark.parametrize(
     "params",
-    [OcrParams(), OcrParams(DetectionParams(320, "max", 9, 0.1, 0.2, 0.3), True, True, 0.5, True, "text")],
+    [
+        OcrParams(),
+        OcrParams(DetectionParams(320, "max", 9, 0.1, 0.2, 0.3), True, True, 0.5, True, True, "text"),
+    ],
 )
 def test_parameters_survive_the_trip_to_the_device(params):
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(params), type=OcrParams) == params

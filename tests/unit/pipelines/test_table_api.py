@@ -413,6 +413,7 @@ def test_a_yaml_of_2024(loaded):
             "limit_type: a",
             "^SubPipelines.GeneralOCR.SubModules.TextDetection.limit_type must be",
         ),
+        ("batch_size: 8", "return_word_box: True", "TextRecognition.return_word_box is not supported$"),
         ("use_ocr_model: True", "use_ocr_model: False", "^use_ocr_model must be True"),
         (
             "    use_doc_preprocessor: False",

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.lines import Line
-from pipelines.stages.text_recognition import RUN_COLUMNS, Text, TextRecognition
+from pipelines.stages.text_recognition import RUN_COLUMNS, TextRecognition
 from tests.model_dirs import RECOGNITION, Scripted, box, model, spelled
 
 ALPHABET = RECOGNITION["PostProcess"]["character_dict"]
@@ -132,7 +132,20 @@ def test_repeats_and_blanks_collapse_and_the_score_is_the_mean(tmp_path):
 def test_an_empty_line_has_score_0(tmp_path):
     (call,) = (recognition := stage(tmp_path)).tight([line(48)])
     ((text,),) = recognition.run(Scripted(lambda _: spelled(ALPHABET, [""], 8)), [call.input])
-    assert text == Text("", 0.0)
+    assert (text.text, text.score, text.trace.characters, len(text.trace.steps)) == ("", 0.0, [], 0)
+
+
+def test_a_text_knows_where_its_characters_are(tmp_path):
+    recognition = stage(tmp_path)
+    # 48 px of a canvas of 64: of its eight steps the line has six.
+    (call,) = recognition.tight([line(48)])
+    ((text,),) = recognition.run(Scripted(lambda _: spelled(ALPHABET, ["ab"], 8)), [call.input])
+    assert text.trace.characters == list(text.text)
+    assert text.trace.columns == pytest.approx(8 * 48 / call.input.width)
+    # Together with a longer one, as PaddleX pads: the share of the widest ratio.
+    (both,), _ = recognition.grouped([line(96), line(960)], 2)
+    found = recognition.run(Scripted(lambda _: spelled(ALPHABET, ["a", "b"], 40)), [both.input])
+    assert [text.trace.columns for text in found[0]] == pytest.approx([4, 40])
 
 
 def test_a_dictionary_that_is_too_short_for_the_model_is_an_error(tmp_path):

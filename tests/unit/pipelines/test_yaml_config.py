@@ -104,6 +104,7 @@ def test_a_v3_document(write):
         "box_thresh": 0.5,
         "unclip_ratio": 2.0,
         "rec_batch_size": 8,
+        "return_word_box": False,
         "rec_score_thresh": 0.3,
     }
 
@@ -223,7 +224,6 @@ def test_the_nearest_engine_key_holds(write):
         ("pipeline_name: OCR", "pipeline_name: OCD", "unknown pipeline 'OCD'; known: .*OCR"),
         ("unclip_ratio: 2", "unclip_ratio: -2", "unclip_ratio must be 0 to 100"),
         ("batch_size: 8", "batch_size: 0", "batch_size must be positive"),
-        ("batch_size: 8", "return_word_box: True", "return_word_box is not supported"),
     ],
 )
 def test_what_cannot_be_is_named(write, old, new, message):
