@@ -89,6 +89,8 @@ class Client:
             return 0, repr(error).encode()
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        if self._streams is not None and self._streams[0].at_eof():
+            self.close()  # servers end idle connections, uvicorn after 5 s: that is no failure of theirs
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address, limit=1 << 22)
         reader, writer = self._streams

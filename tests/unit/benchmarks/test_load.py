@@ -127,3 +127,28 @@ def test_agreement_counts_lines_in_order():
 def test_drift_compares_the_ends_of_the_second_half():
     samples = [(second, 100 if second < 50 else 200 + second) for second in range(100)]
     assert memory.drift(samples, 50.0) == pytest.approx((200 + 94.5) / (200 + 54.5) - 1, abs=0.01)
+
+
+def test_a_connection_that_the_server_has_ended_while_idle_is_no_failure():
+    answered, closed = [], []
+
+    async def serve_one(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+        await writer.wait_closed()
+        closed.append(True)
+
+    async def both():
+        async with await asyncio.start_server(serve_one, "127.0.0.1", 0) as serving:
+            port = serving.sockets[0].getsockname()[1]
+            client = load.Client("127.0.0.1", port)
+            for _ in range(2):
+                answered.append(await client.send(load.request_bytes("127.0.0.1", port, "/", b"{}")))
+                while len(closed) < len(answered) or not client._streams[0].at_eof():
+                    await asyncio.sleep(0.001)
+            client.close()
+
+    asyncio.run(both())
+    assert answered == [(200, b"ok")] * 2
