@@ -139,6 +139,10 @@ class EngineError(ServeError):
 class ConfigError(Exception):
     """A wrong option, name, file or YAML key: one line for the operator, exit code 2."""
 
+    def __str__(self) -> str:
+        """The message; what it repeats of a file may hold line ends."""
+        return " ".join(super().__str__().splitlines())
+
 
 #: Every class that may cross from a device to a worker, by name.
 BY_NAME: dict[str, type[ServeError]] = {

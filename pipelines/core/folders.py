@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from .config import ModelFiles
 from .download import sha256_of
 from .errors import ConfigError
+from .yaml_file import read_yaml
 
 #: format to its program file; ``params`` goes with ``pdmodel`` and ``pir`` (API reference, section 7).
 PROGRAMS = {
@@ -60,11 +60,7 @@ def describe(name: str, folder: Path, stamp: Stamp | None) -> ModelFiles:
 def model_name(folder: Path) -> str:
     """``Global.model_name`` of the folder's description. Raises ConfigError."""
     path = folder / DESCRIPTION
-    try:
-        with path.open("rb") as file:
-            loaded = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    loaded = read_yaml(path)
     found = loaded.get("Global") if isinstance(loaded, dict) else None
     name = found.get("model_name") if isinstance(found, dict) else None
     if not isinstance(name, str):

@@ -49,7 +49,7 @@ def read_ports(path: str) -> dict[str, Port]:
     raw = Path(path).read_bytes()
     try:
         return dict(_pir_ports(json.loads(raw)) if path.endswith(".json") else _variables(memoryview(raw)))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ConfigError(f"{Path(path).name} is not a Paddle program") from error
 
 

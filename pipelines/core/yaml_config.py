@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
 from .base import Pipeline, Role
 from .config import Generation, ModelSet, ServingOptions
 from .errors import ConfigError
 from .registry import find_pipeline, load_pipeline
+from .yaml_file import read_yaml
 
 T = TypeVar("T")
 
@@ -144,15 +144,13 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, no YAML, or no mapping.
     """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    loaded = read_yaml(path)
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} does not hold a mapping")
-    return {key: _evaluated(value) for key, value in loaded.items()}
+    try:
+        return {key: _evaluated(value) for key, value in loaded.items()}
+    except RecursionError:  # YAML can say that a mapping holds itself
+        raise ConfigError(f"{path} is nested too deeply") from None
 
 
 def _evaluated(value: Any) -> Any:

@@ -43,7 +43,7 @@ class TestFolder:
         [
             (["inference.onnx"], None, "has no inference.yml"),
             (["inference.onnx"], "Global: {model_name: else}", "holds model 'else', not 'mine'"),
-            (["inference.onnx"], "a: [", "cannot read .*inference.yml"),
+            (["inference.onnx"], "a: [", "inference.yml is not YAML"),
             (["inference.onnx"], "- 1", "no Global.model_name"),
             (["inference.onnx"], "Global: 3", "no Global.model_name"),
             ([], "Global: {model_name: mine}", "holds no model"),

@@ -63,12 +63,25 @@ def test_labels(tmp_path):
         ("a: [", "is not YAML"),
         ("PostProcess: 5", "PostProcess must be a mapping"),
         ("!!python/object/apply:os.system [true]", "is not YAML"),
+        ("day: 2024-99-99", "is not YAML"),
+        ("number: 0b_", "is not YAML"),
+        ("[" * 5000, "is not YAML"),
+        ("a: \xff", "is not YAML"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path, content, message):
-    (tmp_path / "inference.yml").write_text(content)
+    (tmp_path / "inference.yml").write_text(content, encoding="latin-1")
     with pytest.raises(ConfigError, match=message) as caught:
         Description(str(tmp_path)).postprocess  # noqa: B018
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["1.2.3/4", "1/0", "[1]", "0x" + "f" * 9000, "9" * 400])
+def test_what_is_no_number_is_one_line(tmp_path, scale):
+    text = f"PreProcess: {{transform_ops: [NormalizeImage: {{scale: {scale}}}]}}"
+    (tmp_path / "inference.yml").write_text(text)
+    with pytest.raises(ConfigError, match="is not a number") as caught:
+        Description(str(tmp_path)).normalization()
     assert "\n" not in str(caught.value)
 
 

@@ -24,7 +24,15 @@ def test_pir_has_inputs_and_outputs():
 
 
 @pytest.mark.parametrize("name", ["inference.json", "inference.pdmodel"])
-@pytest.mark.parametrize("content", [b"", b"text", b"{}", b"\x0a\x00" * 3, b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"text", b"{}", b"\x0a\x00" * 3, b"[]", b"\xff\xfe", b"[" * 5000,
+        *(b'{"program":{"regions":[{"blocks":[{"ops":[%b]}]}]}}' % each for each in (
+            b'{"#":"1.data","A":[],"O":[]}', b'{"#":5}', b'{"#":"1.fetch","A":[{"N":"name","AT":[]}]}',
+        )),
+    ],
+)  # fmt: skip
 def test_what_is_no_program(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)

@@ -239,6 +239,8 @@ def test_what_cannot_be_is_named(write, old, new, message):
         ("text_type: general", "has no pipeline_name"),
         ("- OCR", "does not hold a mapping"),
         ("pipeline_name: [", "is not YAML"),
+        ("pipeline_name: 2024-99-99", "is not YAML"),
+        ("pipeline_name: OCR\nSubModules: &a {b: *a}", "is nested too deeply"),
         ("Global: {pipeline_name: OCR, outputs: 1}\nPipeline: {}", "unknown key Global.outputs"),
         ("Global: {pipeline_name: OCR}\nPipeline: {text_det_model: a}", "no Pipeline.text_rec_model"),
         ("Global: {pipeline_name: OCR}\nPipeline: {det_model: a}", "unknown key Pipeline.det_model"),
