@@ -22,21 +22,23 @@ e2e:  ## Real server processes over HTTP, and the golden cases
 fault:  ## Kill, freeze and flood real processes
 	$(PY) -m pytest tests/fault
 
-soak:  ## 100,000 mixed requests, then overload: exit 1 when a promise of docs/reliability.md is broken
-	$(PY) -m benchmarks.soak --check
+soak:  ## Mixed requests, REQUESTS (100000) or for SECONDS, then overload: exit 1 when a promise is broken
+	$(PY) -m benchmarks.soak --check --requests $(or $(REQUESTS),100000) --seconds $(or $(SECONDS),0)
 	$(PY) -m benchmarks.overload --check
 
 check:  ## Lint, format and types; writes nothing
 	$(PY) -m pytest tests/test_style.py tests/test_layers.py tests/test_lock.py
 
-fuzz:  ## Look for what no test names: each target for SECONDS_EACH (60) seconds; needs clang and atheris
+fuzz:  ## Look for what no test names: every target, SECONDS_EACH (60) seconds each; needs clang and atheris
 	PY=$(PY) tests/fuzz/run.sh
 
 lock:  ## Make requirements.lock again from pyproject.toml; needs uv and the network
 	uv pip compile -q pyproject.toml --universal --generate-hashes --no-annotate -o requirements.lock
 
-audit:  ## Known vulnerabilities of what is locked; needs pip-audit and the network
-	pip-audit --disable-pip --require-hashes -r requirements.lock
+audit:  ## Known vulnerabilities of what is locked; needs the network, for pip-audit too
+	$(PY) -m venv build/audit
+	build/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 fix:  ## Apply the formatter and the safe lint fixes
 	ruff check --fix server pipelines kernels benchmarks tests tools setup.py

@@ -77,7 +77,8 @@ class Connection(Http):
                 if len(buffer) >= _CHUNK_HEADER_BYTES:
                     self._refuse_chunk()
                 await self._receive_more()
-            if buffer[:2] != b"\r\n" or b"\n" in buffer[2:end]:
+            line = buffer[2:end]
+            if buffer[:2] != b"\r\n" or b"\n" in line or b"\r" in line:
                 self._refuse_chunk()
             if buffer[2] == _ZERO:  # once a body: there may be a million chunks
                 await self._drop_trailers()

@@ -273,6 +273,11 @@ def answer_of(client):
             b"POST /ocr HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n", 400, id="bad-chunk"
         ),
         pytest.param(
+            b"POST /ocr HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;a\rb\r\n{}\r\n0\r\n\r\n",
+            400,
+            id="line-feed-less-return-in-a-chunk-header",
+        ),
+        pytest.param(
             b"POST /ocr HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n", 417, id="expect"
         ),
         *(

@@ -1,4 +1,7 @@
-"""``python -m tests.fuzz TARGET [libFuzzer options]``: one target under atheris, guided by coverage."""
+"""``python -m tests.fuzz TARGET [libFuzzer options]``: one target under atheris, guided by coverage.
+
+Without a target: their names.
+"""
 
 import sys
 
@@ -9,6 +12,9 @@ with atheris.instrument_imports(include=["server", "pipelines"]):
 
 
 def main():
+    if len(sys.argv) < 2:
+        print(*TARGETS, sep="\n")
+        return
     name, *options = sys.argv[1:]
     atheris.Setup([sys.argv[0], *options], TARGETS[name])
     atheris.Fuzz()
