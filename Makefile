@@ -41,8 +41,8 @@ audit:  ## Known vulnerabilities of what is locked; needs the network, for pip-a
 	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 fix:  ## Apply the formatter and the safe lint fixes
-	ruff check --fix server pipelines kernels benchmarks tests tools setup.py
-	ruff format server pipelines kernels benchmarks tests tools setup.py
+	ruff check --fix server pipelines kernels benchmarks examples tests tools setup.py
+	ruff format server pipelines kernels benchmarks examples tests tools setup.py
 
 bench:  ## Run one benchmark: make bench NAME=ring (no NAME: list them)
 	@if [ -z "$(NAME)" ]; then ls benchmarks/bench_*.py | sed 's/.*bench_//; s/\.py//'; \

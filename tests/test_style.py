@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ["server", "pipelines", "kernels", "benchmarks", "tests", "tools", "setup.py"]
+CODE = ["server", "pipelines", "kernels", "benchmarks", "examples", "tests", "tools", "setup.py"]
 
 
 def tool(name):

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -100,6 +103,25 @@ def test_a_document_of_two_pages_is_read_and_asked(server, tmp_path):
     answer = ask(server, "/chatocr-chat", **asked)["chatResult"]
     assert list(answer) == keys and answer["Colour"] is None
     assert "Northwind" in answer["Seller"] and "1234.50" in answer["Total"]
+
+
+def test_the_example_asks_a_document(server, tmp_path):
+    pdf(tmp_path)
+
+    def run(file):
+        program = Path(__file__).resolve().parents[2] / "examples" / "ask_document.py"
+        command = [sys.executable, program, file, "Seller", "Total", "Colour"]
+        command += ["--url", f"http://127.0.0.1:{server.port}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = run(tmp_path / "invoice.pdf")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "Northwind" in found["Seller"] and "1234.50" in found["Total"] and found["Colour"] is None
+    assert done.stderr.splitlines() == ["2 pages, 0 tables", "the model is shown all of the text"]
+    (tmp_path / "broken.pdf").write_text("no document")
+    refused = run(tmp_path / "broken.pdf")
+    assert refused.returncode == 1 and "/chatocr-visual: 422 " in refused.stderr and not refused.stdout
 
 
 def test_the_generation_of_2024_answers_with_all_pages_and_its_prompts(server, tmp_path):
