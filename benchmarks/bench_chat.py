@@ -1,13 +1,13 @@
 """The visual step of document chat, served end to end, against PaddleX 3.7.2's on the same weights and pages.
 
     python -m benchmarks.bench_chat --json benchmarks/results/chat.json           4 minutes
-    python -m benchmarks.bench_chat --only "ours openvino" "paddlex"              two rows
+    python -m benchmarks.bench_chat --only paddlex --json FILE                    one server, the others stay
 
 Layout, lines, tables and blocks of six pages of ``chat_pages.py``; PP-OCRv4 mobile, SLANet_plus and the
 starter layout model, without page preprocessing, ``visualize`` off. PaddleX's side is its layout parsing
 server (``chat_peers.py`` says why that is the same step). Each server in turn: one unmeasured pass over the
 pages, one client, then four. ``same`` is how much of the text in all blocks is what ``paddlex`` read
-(difflib's ratio).
+(difflib's ratio). Every row says when it was measured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import html
 import io
 import json
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ PAGES = (("invoice-en-0", 0), ("invoice-zh-1", 0), ("receipt-en-0", 0),
 CLIENTS = (1, 4)
 #: Passes over the pages per number of clients.
 PASSES = {1: 1, 4: 2}
-BASE = "paddlex"
+BASE, ONNX = "paddlex", "paddlex onnxruntime"
 _ONNX = {"engine": "onnxruntime"}
 
 
@@ -43,7 +44,7 @@ def servers(folder: Path) -> dict[str, peers.Server]:
         BASE: chat_peers.peer(folder, "chat paddlex", plain),
         "ours openvino": chat_peers.ours(folder, "chat openvino", ours, "--engine", "openvino"),
         "ours onnxruntime": chat_peers.ours(folder, "chat onnx", ours, "--engine", "onnxruntime"),
-        "paddlex onnxruntime": chat_peers.peer(folder, "chat paddlex onnx", onnx),
+        ONNX: chat_peers.peer(folder, "chat paddlex onnx", onnx),
     }
 
 
@@ -92,6 +93,7 @@ def visit(
                 "p99_ms": percentile(run.latencies_ms, 99),
                 "cpu_s": meter.usage.cpu_s / len(run.answers), "pss_mib": meter.usage.peak_pss / 2**20,
                 "others": meter.usage.others,
+                "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             })  # fmt: skip
     return rows, texts
 
@@ -111,27 +113,36 @@ def main() -> None:
     options_parser.add_argument("--peers", type=Path, default=peers.DEFAULT_FOLDER)
     options = options_parser.parse_args()
     (options.peers / "logs").mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    texts: dict[str, list[str]] = {}
-    for label, server in servers(options.peers).items():
-        if options.only and label not in options.only:
-            continue
-        found, texts[label] = visit(label, server, options)
-        rows += found
+    rows, texts = earlier(options.json) if options.only else ([], {})
+    known = servers(options.peers)
+    for label in options.only or known:
+        found, texts[label] = visit(label, known[label], options)
+        rows = [row for row in rows if row["server"] != label] + found
+        rows.sort(key=lambda row: list(known).index(row["server"]))
         conclude(rows, texts, options)  # after each: a run that is broken off has said something
 
 
+def earlier(path: Path | None) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """Rows and texts of a file that has both."""
+    if path is None or not path.exists():
+        return [], {}
+    found = json.loads(path.read_text())
+    return (found["rows"], found["texts"]) if "texts" in found else ([], {})
+
+
 def conclude(rows: list[dict[str, Any]], texts: Mapping[str, list[str]], options: argparse.Namespace) -> None:
-    """Compare with the peer, print, write."""
-    base = {row["clients"]: row["rps"] for row in rows if row["server"] == BASE}
+    """Compare with both peers, print, write."""
+    for name, peer in (("times_paddlex", BASE), ("times_onnx", ONNX)):
+        base = {row["clients"]: row["rps"] for row in rows if row["server"] == peer}
+        for row in rows:
+            row[name] = row["rps"] / base[row["clients"]] if base else None
     for row in rows:
-        row["times_paddlex"] = row["rps"] / base[row["clients"]] if base else None
         row["same"] = same(texts, row["server"])
-    header = ("server", "clients", "rps", "times_paddlex", "p50_ms", "p99_ms", "cpu_s", "pss_mib",
-              "others", "failed", "same")  # fmt: skip
+    header = ("server", "clients", "rps", "times_paddlex", "times_onnx", "p50_ms", "p99_ms", "cpu_s",
+              "pss_mib", "others", "failed", "same")  # fmt: skip
     print(table(header, [[row[name] for name in header] for row in rows]), flush=True)
     report("chat", rows, options=vars(options), path=options.json, pages=[list(page) for page in PAGES],
-           peer=peers.paddlex_versions(options.peers))  # fmt: skip
+           texts=dict(texts), peer=peers.paddlex_versions(options.peers))  # fmt: skip
 
 
 if __name__ == "__main__":
