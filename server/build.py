@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pipelines.core.config import ModelFiles, PipelineConfig
+from pipelines.core.base import Role
+from pipelines.core.config import Generation, ModelFiles, PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
@@ -96,10 +97,19 @@ def _resolved(
         try:
             models[role] = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
         except ConfigError as error:
+            where = _key(roles[role], spec.generation)
             if not roles[role].optional or choice.directory is not None:
-                raise
-            absent[role] = f"{choice.name}: {error}"
+                raise ConfigError(f"{where}: {error}") from error
+            absent[role] = f"{where}: {choice.name}: {error}"
     return models, absent
+
+
+def _key(role: Role, generation: Generation) -> str:
+    """Where a YAML says which model a role has."""
+    if generation == "2024" and role.beta_key:
+        return f"Pipeline.{role.beta_key}"
+    *pipelines, module = role.submodule.split(".")
+    return ".".join([*(f"SubPipelines.{name}" for name in pipelines), f"SubModules.{module}"])
 
 
 def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:

@@ -22,13 +22,16 @@ from .errors import BadRequest, ConfigError, NotConfigured
 from .llm import LlmClient, Said, Service
 from .local_llm import ADDRESS, NAME, LocalLlm, fetched
 from .prompts import Wording
-from .yaml_config import Section
 
 #: What stands in PaddleX's YAML where a key belongs.
 _NO_KEYS = frozenset({"", "api_key", "access_token"})
-#: Where Baidu's models are, and what the 2024 generation calls them.
-_BAIDU = {"qianfan": "https://qianfan.baidubce.com/v2", "aistudio": "https://aistudio.baidu.com/llm/lmapi/v3"}
-_DEFAULT_ERNIE = "ernie-3.5-8k"
+#: Where Baidu's models are, by the ``api_type`` of the 2024 generation.
+BAIDU = {"qianfan": "https://qianfan.baidubce.com/v2", "aistudio": "https://aistudio.baidu.com/llm/lmapi/v3"}
+#: What those addresses call the models that the 2024 generation names without a length. Its others
+#: (``ernie-4.0-turbo-8k``, ``ernie-speed-128k``, ``ernie-tiny-8k``, ``ernie-char-8k``) have kept their names.
+_ERNIE = {name: f"{name}-8k" for name in ("ernie-3.5", "ernie-4.0", "ernie-lite", "ernie-speed")}
+#: PaddleX knows ``completion`` as well, for models that do not converse.
+END_POINT = "chat_completion"
 NO_LLM = (
     "No language model is set up: set CHATOCR_LLM_BASE_URL and CHATOCR_LLM_MODEL, or send one in the request"
 )
@@ -115,23 +118,34 @@ class Desk:
         return self.embedding
 
     def asked_2024(self, name: str | None, params: Mapping[str, Any] | None) -> Service:
-        """The language model of a request of the 2024 generation. Raises NotConfigured, BadRequest."""
+        """The language model of a request of the 2024 generation. Raises NotConfigured, BadRequest.
+
+        A name alone chooses among Baidu's models; other services know no ``ernie``.
+        """
         if params is None:
-            return self.asked_llm(None)
+            own = self.asked_llm(None)
+            if name and own.base_url in BAIDU.values():
+                return msgspec.structs.replace(own, model=ernie(name))
+            return own
         kind = params.get("apiType")
         key = params.get("accessToken" if kind == "aistudio" else "apiKey")
-        if kind not in _BAIDU or not isinstance(key, str):
+        if kind not in BAIDU or not isinstance(key, str):
             raise BadRequest(
                 "`llmParams` must have `apiType` qianfan with `apiKey`, or aistudio with `accessToken`"
             )
-        model = _DEFAULT_ERNIE if name in (None, "ernie-3.5") else str(name)
-        return Service(_BAIDU[str(kind)], model, key)
+        _check_key("llmParams", key)
+        return Service(BAIDU[str(kind)], ernie(name), key)
 
 
 def chat_files(options: ChatOptions, cache_dir: Path, stream: TextIO | None) -> dict[str, str]:
     """The built-in language model where it is asked for. Raises ConfigError."""
     service = _service("LLM", options.llm, os.environ)
     return {_LOCAL: fetched(cache_dir, stream)} if service and service.base_url == ADDRESS else {}
+
+
+def ernie(name: str | None) -> str:
+    """What Baidu's addresses call a model of the 2024 generation; its default without a name."""
+    return _ERNIE.get(name or "ernie-3.5", name or "")
 
 
 def _key(service: Service) -> str:
@@ -146,10 +160,17 @@ def _of_request(config: Mapping[str, Any], field: str, kinds: set[str]) -> Servi
         raise BadRequest(f"`{field}.api_type` must be {' or '.join(sorted(kinds))}")
     if not isinstance(base_url, str) or not isinstance(model, str) or not isinstance(key, str):
         raise BadRequest(f"`{field}` must have `base_url`, `model_name` and `api_key` as strings")
-    if not key.isascii() or not key.isprintable():
-        raise BadRequest(f"`{field}.api_key` has characters that no key has")
+    if config.get("end_point") not in (None, END_POINT):
+        raise BadRequest(f"`{field}.end_point` must be {END_POINT}")
+    _check_key(field, key)
     checked_url(base_url)
-    return Service(base_url, _DEFAULT_ERNIE if model == "ernie-3.5" else model, key)
+    return Service(base_url, ernie(model) if model == "ernie-3.5" else model, key)
+
+
+def _check_key(field: str, key: str) -> None:
+    """Raise BadRequest for what cannot stand in a header."""
+    if not key.isascii() or not key.isprintable():
+        raise BadRequest(f"`{field}` has a key with characters that no key has")
 
 
 def _service(name: str, options: ServiceOptions, known: Mapping[str, str]) -> Service | None:
@@ -193,52 +214,3 @@ def _number(known: Mapping[str, str], name: str, default: float, low: float, hig
     if not low <= value <= high:
         raise ConfigError(f"{name} must be a number of {low:g} to {high:g}, not {text!r}")
     return value
-
-
-# --- YAML
-
-
-def v3_chat_options(modules: Section) -> ChatOptions:
-    """``SubModules`` of a 3.x YAML. Raises ConfigError."""
-    prompts = modules.section("PromptEngneering")
-    options = ChatOptions(
-        _yaml_service(modules.section("LLM_Chat"), "chat_bot", {"openai"}),
-        _yaml_service(modules.section("LLM_Retriever"), "retriever", {"openai", "qianfan"}),
-        _wording(prompts.section("KIE_CommonText")),
-        _wording(prompts.section("KIE_Table")),
-    )
-    prompts.finish()
-    return options
-
-
-def _yaml_service(section: Section, module: str, kinds: set[str]) -> ServiceOptions:
-    if section.take("module_name", str, module) != module:
-        raise ConfigError(f"SubModules: module_name must be {module}")
-    if section.take("api_type", str, "openai") not in kinds:
-        raise ConfigError(f"SubModules: api_type of {module} must be {' or '.join(sorted(kinds))}")
-    found = ServiceOptions(
-        section.take("base_url", str, ""),
-        section.take("model_name", str, ""),
-        section.take("api_key", str, ""),
-    )
-    section.finish()
-    return found
-
-
-def _wording(section: Section) -> Wording:
-    section.skip("module_name", "task_type")
-    found = {name: section.take(name, str, "") or None for name in Wording.__struct_fields__}
-    section.finish()
-    return Wording(**found)
-
-
-def beta_chat_options(own: Section) -> ChatOptions:
-    """``llm_name`` and ``llm_params`` of a 2024 YAML. Raises ConfigError."""
-    name, params = own.take("llm_name", str, ""), own.section("llm_params")
-    kind = params.take("api_type", str, "")
-    key = params.take("access_token", str, "") if kind == "aistudio" else params.take("ak", str, "")
-    params.skip("ak", "sk", "access_token").finish()
-    if kind and kind not in _BAIDU:
-        raise ConfigError(f"Pipeline.llm_params.api_type must be {' or '.join(_BAIDU)}")
-    model = _DEFAULT_ERNIE if name in {"", "ernie-3.5"} else name
-    return ChatOptions(llm=ServiceOptions(_BAIDU.get(kind, ""), model, key))

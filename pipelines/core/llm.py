@@ -27,8 +27,9 @@ from .gate import Gate
 _TEMPERATURE = _TOP_P = 0.001
 #: Bytes of an answer; 256 embeddings of 3072 numbers take 16 MB as JSON.
 _MAX_ANSWER = 32 << 20
-#: Texts in one embedding call; most services allow more.
+#: Texts in one embedding call; most services allow more, Qianfan's ``tao-8k`` takes one.
 _EMBED_AT_ONCE = 16
+_ONE_BY_ONE = frozenset({"tao-8k"})
 _CONNECT_S = 10.0
 #: First pause before another try, doubled each time, and the longest, whatever a service asks for.
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 20.0
@@ -119,7 +120,8 @@ class LlmClient:
 
     async def embed(self, service: Service, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings, float32 ``[len(texts), D]``, each of length 1. Raises as :meth:`chat`."""
-        parts = [texts[at : at + _EMBED_AT_ONCE] for at in range(0, len(texts), _EMBED_AT_ONCE)]
+        size = 1 if service.model in _ONE_BY_ONE else _EMBED_AT_ONCE
+        parts = [texts[at : at + size] for at in range(0, len(texts), size)]
         found: list[NDArray[np.float32]] = []
         for part in parts:
             body = {"model": service.model, "input": list(part)}

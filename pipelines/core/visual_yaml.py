@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .box_yaml import module_rules
-from .chat_settings import beta_chat_options, v3_chat_options
+from .chat_yaml import beta_chat_options, v3_chat_options
 from .ocr_yaml import v3_options
 from .visual_api import VisualOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
