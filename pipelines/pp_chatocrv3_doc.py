@@ -71,6 +71,13 @@ class ChatOcr(Pipeline):
             "table_structure_recognition", "LayoutParser.TableRecognition.TableStructureRecognition",
             "table_model", "SLANet_plus",
         ),
+        "seal_detection": Role(
+            "seal_text_detection", "LayoutParser.SealRecognition.SealOCR.TextDetection",
+            "seal_text_det_model", optional=True,
+        ),
+        "seal_text_recognition": Role(
+            "text_recognition", "LayoutParser.SealRecognition.SealOCR.TextRecognition", optional=True,
+        ),
         "embedding": Role("text_embedding", "Embedding", default="all-MiniLM-L6-v2"),
     }  # fmt: skip
     options = VisualOptions
@@ -100,6 +107,8 @@ class ChatOcr(Pipeline):
         return {
             "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
             "table_structure": own.use_table_recognition,
+            "seal_detection": own.use_seal_recognition,
+            "seal_text_recognition": own.use_seal_recognition,
         }.get(role, True)
 
     @classmethod

@@ -1,5 +1,7 @@
 """Exported models without weights: an ``inference.yml`` in a folder, and an engine that a test scripts."""
 
+import shutil
+
 import numpy as np
 import yaml
 
@@ -77,6 +79,17 @@ def model(folder, description, name="PP-OCRv4_mobile_any"):
     document = {"Global": {"model_name": name}, **description}
     (folder / "inference.yml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
     return ModelFiles(name, str(folder), {})
+
+
+def seal_detector(folder, directory):
+    """A text detector's folder again, as one that finds the text of seals: polygons in place of boxes."""
+    shutil.copytree(directory, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    path = folder / "inference.yml"
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    description["Global"]["model_name"] = "PP-OCRv4_mobile_seal_det"
+    description["PostProcess"]["box_type"] = "poly"
+    path.write_text(yaml.safe_dump(description, allow_unicode=True), encoding="utf-8")
+    return folder
 
 
 class Scripted:

@@ -87,7 +87,11 @@ def _tell_once(reason: str) -> None:
 
 
 def ocr_picture(
-    page: NDArray[np.uint8], quads: NDArray[np.int16], texts: Sequence[str], pen: Pen
+    page: NDArray[np.uint8],
+    quads: NDArray[np.int16],
+    texts: Sequence[str],
+    pen: Pen,
+    shapes: Sequence[NDArray[np.int16]] | None = None,
 ) -> NDArray[np.uint8]:
     """``[h, 2w, 3]``: left the page under coloured boxes, right the texts in their places.
 
@@ -96,17 +100,17 @@ def ocr_picture(
         quads: ``[N, 4, 2]`` corners.
         texts: N of them.
         pen: draws the texts.
+        shapes: N polygons ``[K, 2]`` to colour in place of the boxes.
     """
     height, width = page.shape[:2]
     picture = np.full((height, 2 * width, 3), 255, np.uint8)
     left, right = picture[:, :width], picture[:, width:]
     left[...] = page
     colours = random.Random(0)  # noqa: S311 - the reference's palette, not a secret
-    for quad, text in zip(quads, texts, strict=True):
+    for quad, shape, text in zip(quads, quads if shapes is None else shapes, texts, strict=True):
         red, green, blue = (colours.randint(0, 255) for _ in range(3))
-        corners = quad.astype(np.int32)
-        cv2.fillPoly(left, [corners], (blue, green, red))
-        _write(right, corners, text, (blue, green, red), pen)
+        cv2.fillPoly(left, [shape.astype(np.int32)], (blue, green, red))
+        _write(right, quad.astype(np.int32), text, (blue, green, red), pen)
     cv2.addWeighted(left, 0.5, page, 0.5, 0.0, dst=left)
     return picture
 

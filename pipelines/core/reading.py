@@ -86,7 +86,9 @@ class Reader:
             answers = yield self.line.calls(lines)
             angles = [found for answer in answers for found in answer]
             lines = flipped(lines, angles)
-        texts = (yield from self._texts(lines, params.alone)) if lines else []
+        texts = yield from read_lines(
+            self._recognition, lines, tight=self._tight, alone=params.alone, batch_size=self._rec_batch_size
+        )
         if params.expect and params.expect not in [text.text for text in texts]:
             raise EngineError(f"the canary page says {params.expect!r}, the models read {texts!r}")
         kept = [index for index, text in enumerate(texts) if text.score >= params.score_thresh]
@@ -105,18 +107,31 @@ class Reader:
         )
         return msgspec.structs.replace(found, words=list(words), word_boxes=np.concatenate(boxes))
 
-    def _texts(self, lines: Sequence[Line], alone: bool) -> Part[list[Text]]:
-        """Texts of the lines, in their order, padded as the configuration says."""
-        recognition, order = self._recognition, list(range(len(lines)))
-        if self._tight:
-            calls = recognition.tight(lines, MAX_WIDTH_ALONE) if alone else recognition.tight(lines)
-        elif alone:
-            calls = recognition.alone(lines)
-        else:
-            calls, order = recognition.grouped(lines, self._rec_batch_size)
-        answers = yield calls
-        read = dict(zip(order, [text for answer in answers for text in answer], strict=True))
-        return [read[index] for index in range(len(lines))]
+
+def read_lines(
+    recognition: TextRecognition, lines: Sequence[Line], *, tight: bool, alone: bool, batch_size: int
+) -> Part[list[Text]]:
+    """Texts of lines, in their order.
+
+    Args:
+        recognition: reads them.
+        lines: none, or more.
+        tight: pad each no further than it needs.
+        alone: read line by line as the 2024 generation does.
+        batch_size: lines in one batch where they are padded as PaddleX 3.x does.
+    """
+    if not lines:
+        return []
+    order = list(range(len(lines)))
+    if tight:
+        calls = recognition.tight(lines, MAX_WIDTH_ALONE) if alone else recognition.tight(lines)
+    elif alone:
+        calls = recognition.alone(lines)
+    else:
+        calls, order = recognition.grouped(lines, batch_size)
+    answers = yield calls
+    read = dict(zip(order, [text for answer in answers for text in answer], strict=True))
+    return [read[index] for index in range(len(lines))]
 
 
 def official(config: PipelineConfig) -> bool:

@@ -7,15 +7,21 @@ from typing import Any, ClassVar, Literal, cast
 import msgspec
 
 from .config import Generation, PipelineConfig
+from .detection_size import SEAL_2024, DetectionParams
 from .document_api import InferenceParams, wire_names
 from .draw import Pen, jpeg, ocr_picture
 from .draw_boxes import RECIPE_2024
 from .forms import Form, Page, Reply, Source
 from .lines import rotated
-from .ocr_api import reading_2024
+from .ocr_api import OcrParams, reading_2024
 from .page_blocks import texts_by_label
 from .page_layout import layout_picture
 from .visual_api import VisualOptions, VisualPage, VisualParams
+
+#: The model's own thresholds and size; line by line.
+_SEALS = OcrParams(detection=DetectionParams(limit_type=SEAL_2024), alone=True)
+#: That generation's label for what a seal says.
+_SEAL = "印章"
 
 
 class VisionRequest(msgspec.Struct, rename="camel"):
@@ -47,7 +53,8 @@ class VisionForm(Form):
         turns = request.use_img_orientation_cls and "doc_orientation" in config.models
         ocr = msgspec.structs.replace(reading, doc_orientation=turns)
         rules = msgspec.structs.replace(VisualOptions.of(config).rules, v3=False)
-        return VisualParams(ocr, rules, tables="table_structure" in config.models, crops=True)
+        seals = _SEALS if request.use_seal_text_det and "seal_detection" in config.models else None
+        return VisualParams(ocr, rules, "table_structure" in config.models, crops=True, seals=seals)
 
     def visualize(self, request: VisionRequest, config: PipelineConfig) -> bool:
         """That generation has no switch."""
@@ -58,11 +65,20 @@ class VisionForm(Form):
         pen, pages = Pen(reply.font), [cast("VisualPage", page.result) for page in reply.pages]
         results = [_vision_result(found, page, pen) for found, page in zip(pages, reply.pages, strict=True)]
         info = {
-            "ocr_text": [texts_by_label(found.blocks) for found in pages],
+            "ocr_text": [_texts(found) for found in pages],
             "table_html": [table.html for found in pages for table in found.tables],
             "table_text": [" ".join(found.table_texts) for found in pages],
         }
         return {"visionResults": results, "visionInfo": info}
+
+
+def _texts(found: VisualPage) -> dict[str, str]:
+    """Texts by label; what a seal says has a label of its own."""
+    blocks = [
+        msgspec.structs.replace(block, label=_SEAL) if block.own and block.label == "seal" else block
+        for block in found.blocks
+    ]
+    return texts_by_label(blocks)
 
 
 def _vision_result(found: VisualPage, page: Page, pen: Pen) -> dict[str, Any]:

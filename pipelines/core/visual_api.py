@@ -14,12 +14,28 @@ from .draw import ocr_picture
 from .draw_boxes import RECIPE_V3
 from .errors import BadRequest, PipelineError
 from .forms import Reply
-from .ocr_api import OcrPage, OcrParams, ReadingOptions, ReadingSettings, pruned_result
+from .ocr_api import (
+    OcrOptions,
+    OcrPage,
+    OcrParams,
+    OcrRequest,
+    ReadingOptions,
+    ReadingSettings,
+    Settings,
+    pruned_result,
+)
 from .page_blocks import Block, texts_by_label
 from .page_layout import layout_picture, layout_result
 from .page_settings import INVALID_SETTINGS
+from .seals import Seal, seal_picture, seal_result
 from .table_api import Table, table_results
 from .table_pictures import cell_picture
+
+#: PaddleX 3.7.2's values for the text of seals.
+SEAL_READING = OcrOptions(
+    use_doc_preprocessor=False, limit_side_len=736, limit_type="min",
+    thresh=0.2, box_thresh=0.6, unclip_ratio=0.5, rec_batch_size=1,
+)  # fmt: skip
 
 
 class VisualOptions(ReadingOptions, frozen=True):
@@ -27,6 +43,7 @@ class VisualOptions(ReadingOptions, frozen=True):
 
     Attributes:
         use_table_recognition, use_seal_recognition: load the models for such parts of a page.
+        seal: how the text of seals is read.
         rules: for the layout.
         chat: models and prompts.
         left_out: what the YAML asks for and cannot be had, in words.
@@ -34,6 +51,7 @@ class VisualOptions(ReadingOptions, frozen=True):
 
     use_table_recognition: bool = True
     use_seal_recognition: bool = False
+    seal: OcrOptions = SEAL_READING
     rules: BoxRules = BoxRules()
     left_out: tuple[str, ...] = ()
     chat: ChatOptions = ChatOptions()
@@ -52,12 +70,14 @@ class VisualParams(msgspec.Struct, frozen=True):
         rules: for its layout.
         tables: recognise them.
         crops: as the 2024 generation does, read every table again by itself, and match inside of it.
+        seals: how the text of seals is read; None: not at all.
     """
 
     ocr: OcrParams = OcrParams()
     rules: BoxRules = BoxRules()
     tables: bool = False
     crops: bool = False
+    seals: OcrParams | None = None
 
 
 class VisualPage(msgspec.Struct, frozen=True):
@@ -68,6 +88,7 @@ class VisualPage(msgspec.Struct, frozen=True):
     blocks: list[Block]
     tables: list[Table] = []
     table_texts: list[str] = []
+    seals: list[Seal] = []
 
     @property
     def info(self) -> dict[str, Any]:
@@ -102,6 +123,7 @@ class VisualSettings(ReadingSettings):
     Attributes:
         rules: for the layout.
         tables: recognise them.
+        seals: how their text is read; None: not at all.
 
     Raises:
         PipelineError: the request asks for a sub-model that is not loaded.
@@ -112,8 +134,8 @@ class VisualSettings(ReadingSettings):
         own = VisualOptions.of(config)
         super().__init__(request, own, config)
         self.tables = _switch(request.use_table_recognition, "table_structure" in config.models)
-        if request.use_seal_recognition:
-            raise PipelineError(INVALID_SETTINGS)
+        reads_seals = _switch(request.use_seal_recognition, "seal_detection" in config.models)
+        self.seals = _seal_settings(request, own, config) if reads_seals else None
         self.rules = _rules(request).over(own.rules)
 
     @property
@@ -121,7 +143,7 @@ class VisualSettings(ReadingSettings):
         """As 3.x answers them."""
         return {
             "use_doc_preprocessor": self.page.preprocessor,
-            "use_seal_recognition": False,
+            "use_seal_recognition": self.seals is not None,
             "use_table_recognition": self.tables,
             "use_formula_recognition": False,
         }
@@ -132,6 +154,14 @@ def _switch(asked: bool | None, loaded: bool) -> bool:
     if asked and not loaded:
         raise PipelineError(INVALID_SETTINGS)
     return loaded if asked is None else asked
+
+
+def _seal_settings(request: VisualRequest, own: VisualOptions, config: PipelineConfig) -> Settings:
+    """The fields ``sealDet...`` and ``sealRec...`` over the options, by the rules of an OCR pipeline."""
+    names = [name for name in VisualRequest.__struct_fields__ if name.startswith("seal_")]
+    asked = {name.replace("seal_", "text_", 1): getattr(request, name) for name in names}
+    inner = msgspec.structs.replace(config, options=msgspec.to_builtins(own.seal))
+    return Settings(OcrRequest("", **asked), inner)
 
 
 def _rules(request: VisualRequest) -> BoxRules:
@@ -167,7 +197,8 @@ class VisualForm(DocumentForm[VisualSettings]):
     def params(self, request: VisualRequest, config: PipelineConfig) -> VisualParams:
         """Raises PipelineError and BadRequest."""
         settings = VisualSettings(request, config)
-        return VisualParams(settings.reading(), settings.rules, settings.tables)
+        seals = settings.seals.params() if settings.seals else None
+        return VisualParams(settings.reading(), settings.rules, settings.tables, seals=seals)
 
     def settings(self, request: VisualRequest, config: PipelineConfig) -> VisualSettings:
         """As in :class:`VisualSettings`."""
@@ -193,10 +224,12 @@ class VisualForm(DocumentForm[VisualSettings]):
         result["overall_ocr_res"] = read
         if found.tables:
             result["table_res_list"] = table_results(found.tables, found.ocr, read)
+        if found.seals and settings.seals:
+            result["seal_res_list"] = [seal_result(seal, settings.seals) for seal in found.seals]
         return result
 
     def pictures(self, found: VisualPage, sheet: Sheet, settings: VisualSettings) -> dict[str, Any]:
-        """Preparation where there was one, layout, lines, cells of tables; and the page."""
+        """Preparation where there was one, layout, lines, cells of tables, seals; and the page."""
         pictures: dict[str, bytes] = {}
         if settings.page.preprocessor:
             pictures["preprocessed_img"] = sheet.preprocessing(settings.page)
@@ -208,6 +241,8 @@ class VisualForm(DocumentForm[VisualSettings]):
         if found.tables:
             cells = cell_picture(sheet.upright, [table.cells for table in found.tables])
             pictures["table_cell_img"] = sheet.jpeg(cells)
+        for number, seal in enumerate(found.seals, 1):
+            pictures[f"seal_res_region{number}"] = sheet.jpeg(seal_picture(sheet.upright, seal, sheet.pen))
         return {"outputImages": pictures, "inputImage": sheet.jpeg(sheet.pixels)}
 
     def respond(self, reply: Reply) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is on one page of a document: layout, lines and tables, as blocks in reading order (10.13)."""
+"""What is on one page of a document: layout, lines, tables and seals, as blocks in reading order (10.13)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .errors import EngineError
 from .ocr_api import OcrPage, OcrParams
 from .page_blocks import blocks_of, members, shared_blocks
 from .reading import Part, Reader, reading_bytes, reading_cost_ms, side_by_side, stage_of
+from .seals import Seal, SealReader, seal_boxes
 from .stage import StageFactory
 from .table_api import Table
 from .table_match import Crop, crops_of, merged
@@ -35,23 +36,28 @@ def page_cost_ms(params: VisualParams, height: int, width: int) -> float:
 
 
 def page_bytes(params: VisualParams, height: int, width: int) -> int:
-    """Upper bound of a packed page: its texts as lines, in blocks and in tables."""
+    """Upper bound of a packed page: its texts as lines, in blocks, in tables and on seals."""
     times = 7 if params.tables else 3
-    return times * reading_bytes(params.ocr, height, width) + _LAYOUT_BYTES + params.tables * _TABLE_BYTES
+    seals = reading_bytes(params.seals, height, width) if params.seals else 0
+    parts = _LAYOUT_BYTES + params.tables * _TABLE_BYTES + seals
+    return times * reading_bytes(params.ocr, height, width) + parts
 
 
 class PageReader:
     """Reads pages with the models behind a pipeline's roles.
 
-    Roles are those of :class:`~pipelines.core.reading.Reader`, ``layout``, and ``table_structure`` where it
-    is loaded.
+    Roles are those of :class:`~pipelines.core.reading.Reader`, ``layout``, and ``table_structure`` and
+    those of :class:`~pipelines.core.seals.SealReader` where they are loaded.
     """
 
     def __init__(self, config: PipelineConfig, stages: StageFactory) -> None:
-        self._reader = Reader(config, stages, VisualOptions.of(config).ocr.rec_batch_size)
+        own = VisualOptions.of(config)
+        self._reader = Reader(config, stages, own.ocr.rec_batch_size)
         self._layout: Detection = stage_of(config, stages, Detection, "layout")
         structure: TableStructure | None = stage_of(config, stages, TableStructure, "table_structure")
         self._tables = TableReader(structure, self._reader, OcrParams()) if structure else None
+        reads_seals = "seal_detection" in config.models
+        self._seals = SealReader(config, stages, own.seal.rec_batch_size) if reads_seals else None
 
     def read(self, image: NDArray[np.uint8], params: VisualParams) -> Part[VisualPage]:
         """One page, from pixels to blocks. What does not wait for each other runs side by side."""
@@ -61,14 +67,17 @@ class PageReader:
         if params.ocr.expect and params.ocr.expect not in page.texts:
             raise EngineError(f"the canary page says {params.ocr.expect!r}, the models read {page.texts!r}")
         crops = crops_of(image, layout) if params.tables and self._tables else []
-        tables, page, texts = yield from self._read_tables(crops, image, page, params)
+        parts = [self._read_tables(crops, image, page, params), self._read_seals(image, layout, params.seals)]
+        (tables, page, texts), seals = yield from side_by_side(parts)
         own = _html_of(layout, tables) if params.tables else {}
+        between = "" if params.crops else ", "
+        own |= {number: between.join(seal.texts) for number, seal in seals.items()}
         inside = members(page, layout)
         again = {}
         for number in shared_blocks(inside, layout.labels, own):  # in turn: each takes a page of memory
             again[number] = yield from self._texts(image, layout.rows[number, 2:6], params)
         blocks = blocks_of(page, layout, inside, again, own, image.shape[1])
-        return VisualPage(page, layout, blocks, tables, texts)
+        return VisualPage(page, layout, blocks, tables, texts, list(seals.values()))
 
     def _find(self, image: NDArray[np.uint8], params: VisualParams) -> Part[Boxes]:
         (layout,) = yield [self._layout.call(image, params.rules)]
@@ -88,6 +97,16 @@ class PageReader:
         parts = [self._tables.in_page(crop, image, page, False) for crop in crops]
         tables = yield from side_by_side(parts)
         return tables, page, [" ".join(page.texts[line] for line in table.lines) for table in tables]
+
+    def _read_seals(
+        self, image: NDArray[np.uint8], layout: Boxes, params: OcrParams | None
+    ) -> Part[dict[int, Seal]]:
+        """Block to what its seal says."""
+        if self._seals is None or params is None:
+            return {}
+        boxes = seal_boxes(layout)
+        read = yield from side_by_side([self._seals.read(image, box, params) for box in boxes.values()])
+        return dict(zip(boxes, read, strict=True))
 
     def _texts(
         self, image: NDArray[np.uint8], box: NDArray[np.float32], params: VisualParams

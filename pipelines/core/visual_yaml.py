@@ -6,13 +6,15 @@ from typing import Any
 
 from .box_yaml import module_rules
 from .chat_yaml import beta_chat_options, v3_chat_options
+from .errors import ConfigError
+from .ocr_api import OcrOptions
 from .ocr_yaml import v3_options
-from .visual_api import VisualOptions
+from .visual_api import SEAL_READING, VisualOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
 _NO_UNWARPING = "unwarping of pages: this server has no such model"
 _NO_FORMULAS = "formulas: this server has no such model"
-_NO_SEALS = "text of seals: this server has no such model"
+_NO_SEALS = "text of seals: the YAML has no SealRecognition"
 #: The OCR pipeline inside gets pages that are prepared already.
 _NO_PAGES: dict[str, Any] = {"use_doc_preprocessor": False, "use_textline_orientation": False}
 #: Of the 2024 generation.
@@ -42,19 +44,45 @@ def v3_visual_options(own: Section) -> VisualOptions:
     general = _NO_PAGES | inner.take("GeneralOCR", dict[str, Any], {})
     reading = Section(general, "SubPipelines.LayoutParser.SubPipelines.GeneralOCR")
     ocr = v3_options(reading.skip("pipeline_name", *ENGINE_KEYS))
+    seal = _seal_options(inner) if seals else None
     inner.skip("TableRecognition", "SealRecognition", "FormulaRecognition")
     for section in (pages, parts, inner, parser, modules, pipelines, own):
         section.finish()
-    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: seals, _NO_FORMULAS: formulas}
+    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: seals and seal is None, _NO_FORMULAS: formulas}
     return VisualOptions(
         use_doc_preprocessor=use_pages,
         use_doc_orientation_classify=orientation,
         use_table_recognition=tables,
+        use_seal_recognition=seal is not None,
+        seal=seal or SEAL_READING,
         left_out=tuple(words for words, wanted in missing.items() if wanted),
         rules=rules,
         ocr=ocr,
         chat=chat,
     )
+
+
+def _seal_options(pipelines: Section) -> OcrOptions | None:
+    """How the text of seals is read, or None when the YAML has nothing about it. Raises ConfigError.
+
+    That is an OCR pipeline inside of one for seals, whose own steps the page has been through already.
+    """
+    raw = pipelines.take("SealRecognition", dict[str, Any], {})
+    if not raw:
+        return None
+    section = Section(raw, pipelines.name("SealRecognition"))
+    inner = section.section("SubPipelines").skip("DocPreprocessor")
+    reading = _NO_PAGES | inner.take("SealOCR", dict[str, Any], {})
+    name = inner.name("SealOCR")
+    if reading.pop("text_type", "general") != "seal":
+        raise ConfigError(f"{name}.text_type must be seal")
+    options = v3_options(Section(reading, name).skip("pipeline_name", *ENGINE_KEYS))
+    if options.use_doc_preprocessor or options.use_textline_orientation:
+        raise ConfigError(f"{name}: use_doc_preprocessor and use_textline_orientation must be False")
+    inner.finish()
+    section.skip("pipeline_name", "use_layout_detection", "use_doc_preprocessor", "SubModules", "batch_size")
+    section.skip(*ENGINE_KEYS).finish()
+    return options
 
 
 def beta_visual_options(own: Section) -> VisualOptions:
@@ -63,10 +91,10 @@ def beta_visual_options(own: Section) -> VisualOptions:
     wanted = {name: bool(own.take(name, str, "")) for name in _BETA_MODELS}
     own.skip(*(f"{name.removesuffix('model')}batch_size" for name in _BETA_MODELS)).finish()
     unwarping = wanted["doc_image_unwarp_model"] or wanted["unwarp_model"]
-    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: wanted["seal_text_det_model"]}
     return VisualOptions(
         use_doc_preprocessor=False,
         use_table_recognition=wanted["table_model"],
-        left_out=tuple(words for words, asked in missing.items() if asked),
+        use_seal_recognition=wanted["seal_text_det_model"],
+        left_out=(_NO_UNWARPING,) if unwarping else (),
         chat=chat,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from kernels.resize import resize_normalize_chw
 from pipelines.core.config import ModelFiles
 from pipelines.core.detection_size import DetectionParams, input_size, padded_size
 from pipelines.core.inference_yml import Description
+from pipelines.core.polygons import polygons
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
@@ -42,6 +43,7 @@ class TextDetection(Stage):
     """
 
     name: ClassVar[str] = "det"
+    _box_type: ClassVar[str] = "quad"
     max_batch = 1  # one page fills a CPU core, and a batch would make the first page wait for the last
 
     def __init__(self, model: ModelFiles, engine: str) -> None:
@@ -49,8 +51,9 @@ class TextDetection(Stage):
         about = Description(model.directory)
         self._normalization = about.normalization()
         post = about.postprocess
-        if post.get("name", "DBPostProcess") != "DBPostProcess" or post.get("box_type", "quad") != "quad":
-            raise about.error("PostProcess is not DBPostProcess with quadrilaterals")
+        found = (post.get("name", "DBPostProcess"), post.get("box_type", "quad"))
+        if found != ("DBPostProcess", self._box_type):
+            raise about.error(f"PostProcess is not DBPostProcess with box_type {self._box_type}")
         if post.get("score_mode", "fast") != "fast":
             raise about.error("PostProcess.score_mode is not fast")
         resize = about.operation("DetResizeForTest") or {}
@@ -68,14 +71,14 @@ class TextDetection(Stage):
         self._scratch = Scratch()
 
     def call(self, image: NDArray[np.uint8], params: DetectionParams) -> Call:
-        """The call for one page; its result is int16 ``[N, 4, 2]`` in the network's order."""
+        """The call for one page; its result is int16 ``[N, 4, 2]``, in the order of the contours."""
         params = self._completed(params)
         height, width = input_size(image.shape[0], image.shape[1], params)
         page = Page(image, width, height, params)
         pixels = height * width
         return Call(self, page, (height, width), 1.0 + pixels * MS_PER_PIXEL, pixels * BYTES_PER_PIXEL)
 
-    def run(self, engine: Engine, inputs: Sequence[Page]) -> Sequence[NDArray[np.int16]]:
+    def run(self, engine: Engine, inputs: Sequence[Page]) -> Sequence[Any]:
         """Boxes of every page; all have one input size."""
         first = inputs[0]
         tensor = self._scratch.tensor(len(inputs), 3, first.height, first.width)
@@ -101,7 +104,7 @@ class TextDetection(Stage):
             unclip_ratio=params.unclip_ratio or own.unclip_ratio,
         )
 
-    def _boxes(self, prob: NDArray[np.float32], page: Page) -> NDArray[np.int16]:
+    def _boxes(self, prob: NDArray[np.float32], page: Page) -> Any:
         height, width = page.image.shape[:2]
         params = page.params
         boxes, _ = db_boxes(
@@ -115,6 +118,21 @@ class TextDetection(Stage):
             dilation=self._dilation,
         )
         return boxes
+
+
+class SealDetection(TextDetection):
+    """Finds the text on a seal as polygons: a result is a list of int16 ``[K, 2]``.
+
+    Raises:
+        ConfigError: the model's ``inference.yml`` describes something else.
+    """
+
+    name: ClassVar[str] = "seal"
+    _box_type: ClassVar[str] = "poly"
+
+    def _boxes(self, prob: NDArray[np.float32], page: Page) -> list[NDArray[np.int16]]:
+        height, width = page.image.shape[:2]
+        return polygons(prob, width, height, page.params, self._max_candidates, dilation=self._dilation)
 
 
 def _filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,125 +2,13 @@
 
 import pytest
 
-from pipelines.core.chat_settings import ServiceOptions
+from pipelines.core.chat_settings import Desk, ServiceOptions
 from pipelines.core.config import PipelineConfig
-from pipelines.core.errors import ConfigError, PipelineError
+from pipelines.core.errors import BadRequest, ConfigError, PipelineError
 from pipelines.core.visual_api import VisualForm, VisualOptions, VisualRequest
 from pipelines.core.yaml_config import load
 from pipelines.pp_chatocrv3_doc import PIPELINE
-
-#: The keys and values of PaddleX 3.7.2's file; the prompts are others.
-V3 = """
-pipeline_name: PP-ChatOCRv3-doc
-use_layout_parser: True
-SubModules:
-  LLM_Chat:
-    module_name: chat_bot
-    model_name: ernie-3.5-8k
-    base_url: "https://qianfan.baidubce.com/v2"
-    api_type: openai
-    api_key: "api_key"
-  LLM_Retriever:
-    module_name: retriever
-    model_name: embedding-v1
-    base_url: "https://qianfan.baidubce.com/v2"
-    api_type: qianfan
-    api_key: "api_key"
-  PromptEngneering:
-    KIE_CommonText:
-      module_name: prompt_engneering
-      task_type: text_kie_prompt_v1
-      task_description: 'Find the values.'
-      rules_str:
-      output_format: 'JSON'
-      few_shot_demo_text_content:
-      few_shot_demo_key_value_list:
-    KIE_Table:
-      module_name: prompt_engneering
-      task_type: table_kie_prompt_v1
-      task_description: 'Find the values in the table.'
-      rules_str:
-      output_format: 'JSON'
-      few_shot_demo_text_content:
-      few_shot_demo_key_value_list:
-SubPipelines:
-  LayoutParser:
-    pipeline_name: layout_parsing
-    use_doc_preprocessor: True
-    use_general_ocr: True
-    use_seal_recognition: True
-    use_table_recognition: True
-    use_formula_recognition: False
-    SubModules:
-      LayoutDetection: {module_name: layout_detection, model_name: RT-DETR-H_layout_3cls, model_dir: null}
-    SubPipelines:
-      DocPreprocessor:
-        pipeline_name: doc_preprocessor
-        use_doc_orientation_classify: True
-        use_doc_unwarping: True
-        SubModules:
-          DocOrientationClassify:
-            {module_name: doc_text_orientation, model_name: PP-LCNet_x1_0_doc_ori, model_dir: null}
-          DocUnwarping: {module_name: image_unwarping, model_name: UVDoc, model_dir: null}
-      GeneralOCR:
-        pipeline_name: OCR
-        text_type: general
-        use_doc_preprocessor: False
-        use_textline_orientation: False
-        SubModules:
-          TextDetection:
-            {module_name: text_detection, model_name: PP-OCRv4_server_det, model_dir: null,
-             limit_side_len: 960,
-             limit_type: max, max_side_limit: 4000, thresh: 0.3, box_thresh: 0.6, unclip_ratio: 1.5}
-          TextRecognition:
-            {module_name: text_recognition, model_name: PP-OCRv4_server_rec, model_dir: null, batch_size: 6,
-             score_thresh: 0}
-      TableRecognition:
-        pipeline_name: table_recognition
-        use_layout_detection: False
-        use_doc_preprocessor: False
-        use_ocr_model: False
-        SubModules:
-          TableStructureRecognition:
-            {module_name: table_structure_recognition, model_name: SLANet_plus, model_dir: null}
-      SealRecognition:
-        pipeline_name: seal_recognition
-        use_layout_detection: False
-        use_doc_preprocessor: False
-        SubPipelines:
-          SealOCR:
-            pipeline_name: OCR
-            text_type: seal
-            use_doc_preprocessor: False
-            use_textline_orientation: False
-            SubModules:
-              TextDetection:
-                {module_name: seal_text_detection, model_name: PP-OCRv4_server_seal_det, model_dir: null,
-                 limit_side_len: 736, limit_type: min, max_side_limit: 4000, thresh: 0.2, box_thresh: 0.6,
-                 unclip_ratio: 0.5}
-              TextRecognition:
-                {module_name: text_recognition, model_name: PP-OCRv4_server_rec, model_dir: null,
-                 batch_size: 1,
-                 score_thresh: 0}
-"""
-BETA = """
-Global:
-  pipeline_name: PP-ChatOCRv3-doc
-  input: https://example.com/contract.pdf
-Pipeline:
-  layout_model: RT-DETR-H_layout_3cls
-  table_model: SLANet_plus
-  text_det_model: PP-OCRv4_server_det
-  text_rec_model: PP-OCRv4_server_rec
-  seal_text_det_model: PP-OCRv4_server_seal_det
-  doc_image_ori_cls_model: null
-  doc_image_unwarp_model: null
-  llm_name: "ernie-3.5"
-  llm_params:
-    api_type: qianfan
-    ak:
-    sk:
-"""
+from tests.chat_documents import BETA, V3
 
 
 @pytest.fixture
@@ -149,6 +37,7 @@ def test_the_yaml_of_paddlex_starts_and_the_plan_says_what_is_off(write):
     assert named["doc_orientation"] == "PP-LCNet_x1_0_doc_ori"
     notes = "\n".join(PIPELINE.notes(config_of(spec)))
     assert "off         unwarping" in notes and "CHATOCR_LLM_BASE_URL" in notes
+    assert "seals" not in notes
     own = VisualOptions.of(config_of(spec))
     assert own.ocr.limit_side_len == 960 and own.ocr.rec_batch_size == 6
     assert own.chat.text.task_description == "Find the values."
@@ -181,6 +70,104 @@ def test_the_built_in_language_model_is_one_line_of_yaml(write):
     assert "built in" in PIPELINE.notes(config_of(spec))[0]
 
 
+def test_prompts_that_look_like_python_are_text_all_the_same(write):
+    shown = "few_shot_demo_key_value_list:\n    KIE_Table"
+    spec = load(write(V3, shown, "few_shot_demo_key_value_list: \"{'Total': '5'}\"\n    KIE_Table"))
+    words = VisualOptions.of(config_of(spec)).chat.text
+    assert words.few_shot_demo_key_value_list == "{'Total': '5'}" and words.rules_str is None
+
+
+QIANFAN, AISTUDIO = "https://qianfan.baidubce.com/v2", "https://aistudio.baidu.com/llm/lmapi/v3"
+NAMES = [
+    ("ernie-3.5", "ernie-3.5-8k"),
+    ("ernie-3.5-8k", "ernie-3.5-8k"),
+    ("ernie-lite", "ernie-lite-8k"),
+    ("ernie-4.0", "ernie-4.0-8k"),
+    ("ernie-4.0-turbo-8k", "ernie-4.0-turbo-8k"),
+    ("ernie-speed", "ernie-speed-8k"),
+    ("ernie-speed-128k", "ernie-speed-128k"),
+    ("ernie-tiny-8k", "ernie-tiny-8k"),
+    ("ernie-char-8k", "ernie-char-8k"),
+]
+
+
+def desk(spec):
+    return Desk(VisualOptions.of(config_of(spec)).chat, {})
+
+
+@pytest.mark.parametrize(("name", "model"), NAMES)
+def test_every_model_of_2024_is_asked_for_by_its_present_name(write, name, model):
+    spec = load(write(BETA.replace("    ak:\n", "    ak: sk-2\n"), '"ernie-3.5"', name))
+    own = desk(spec)
+    assert (own.llm.base_url, own.llm.model, own.llm.api_key) == (QIANFAN, model, "sk-2")
+    assert own.asked_2024(name, None).model == model and own.asked_2024(name, None).ours
+    asked = own.asked_2024(name, {"apiType": "qianfan", "apiKey": "sk-3", "secretKey": "s"})
+    assert (asked.base_url, asked.model, asked.api_key, asked.ours) == (QIANFAN, model, "sk-3", False)
+
+
+def test_ai_studio_takes_its_token_from_a_yaml_and_from_a_request(write):
+    text = BETA.replace("qianfan", "aistudio").replace("    sk:\n", "    access_token: token-1\n")
+    own = desk(load(write(text)))
+    assert (own.llm.base_url, own.llm.api_key) == (AISTUDIO, "token-1")
+    asked = own.asked_2024(None, {"apiType": "aistudio", "accessToken": "token-2"})
+    assert (asked.base_url, asked.model, asked.api_key) == (AISTUDIO, "ernie-3.5-8k", "token-2")
+
+
+def test_a_name_of_2024_does_not_change_what_another_service_is_asked_for(write):
+    known = {"CHATOCR_LLM_BASE_URL": "http://127.0.0.1:1/v1", "CHATOCR_LLM_MODEL": "mine"}
+    own = Desk(VisualOptions.of(config_of(load(write(BETA)))).chat, known)
+    assert own.asked_2024("ernie-4.0", None).model == "mine"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"apiType": "qianfan"},
+        {"apiType": "aistudio", "apiKey": "k"},
+        {"apiType": "other", "apiKey": "k"},
+        {"apiType": "qianfan", "apiKey": "k\r\nX-Other: 1"},
+    ],
+)
+def test_parameters_that_cannot_be_are_refused(write, params):
+    with pytest.raises(BadRequest, match="llmParams"):
+        desk(load(write(BETA))).asked_2024(None, params)
+
+
+def test_qianfan_embeddings_are_read(write):
+    old = 'api_type: qianfan\n    api_key: "api_key"'
+    own = desk(load(write(V3, old, 'api_type: qianfan\n    api_key: "sk-4"')))
+    assert (own.embedding.base_url, own.embedding.model) == (QIANFAN, "embedding-v1")
+    assert desk(load(write(V3))).embedding is None
+
+
+def test_seals_are_read_as_the_yaml_says(write):
+    spec = load(write(V3, "unclip_ratio: 0.5}", "unclip_ratio: 0.7}"))
+    assert spec.models["seal_detection"].name == "PP-OCRv4_server_seal_det"
+    assert spec.models["seal_text_recognition"].name == "PP-OCRv4_server_rec"
+    own = VisualOptions.of(config_of(spec)).seal
+    assert (own.limit_side_len, own.limit_type, own.thresh, own.unclip_ratio) == (736, "min", 0.2, 0.7)
+    assert own.rec_batch_size == 1 and not own.use_doc_preprocessor
+    assert ask(spec).seals.detection.unclip_ratio == 0.7
+    assert ask(spec, seal_det_thresh=0.4, seal_rec_score_thresh=0.5).seals.score_thresh == 0.5
+    assert ask(spec, use_seal_recognition=False).seals is None
+
+
+def test_seals_are_off_where_their_model_is_not_there(write):
+    words = "the input params for model settings are invalid!"
+    for spec, absent in (
+        (load(write(V3)), ("seal_detection",)),
+        (load(write(V3, "use_seal_recognition: True", "use_seal_recognition: False")), ()),
+        (load(write(V3[: V3.index("      SealRecognition:")])), ()),
+    ):
+        assert ask(spec, absent).seals is None
+        with pytest.raises(PipelineError, match=words):
+            ask(spec, absent, use_seal_recognition=True)
+    assert any("seals" in note for note in PIPELINE.notes(config_of(spec)))
+    beta = load(write(BETA))
+    assert beta.models["seal_detection"].name == "PP-OCRv4_server_seal_det"
+    assert "seal_detection" not in load(write(BETA, "  seal_text_det_model", "  # ")).models
+
+
 def ask(spec, absent=(), **fields):
     return VisualForm().params(VisualRequest("", **fields), config_of(spec, absent))
 
@@ -202,6 +189,14 @@ def test_a_request_that_asks_for_what_is_off_gets_the_words_of_paddlex(write):
         ("use_general_ocr: True", "use_general_orc: True", "use_general_orc"),
         ("chat_bot", "chat_robot", "chat_bot"),
         ("api_type: openai", "api_type: carrier_pigeon", "api_type"),
+        ("api_type: openai", "api_type: openai\n    end_point: completion", "LLM_Chat.end_point"),
+        ("task_type: text_kie_prompt_v1", "task_type: text_kie_prompt_v2", "KIE_CommonText.task_type"),
+        ("text_type: seal", "text_type: general", "SealOCR.text_type"),
+        (
+            "module_name: seal_text_detection",
+            "module_name: text_detection",
+            "SealOCR.TextDetection.module_name",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named(write, old, new, words):
