@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from benchmarks import common, compare, load, memory, peers
+from benchmarks import common, compare, load, memory, overload, peers, probe
 
 PAUSE_S = 0.05
 
@@ -80,6 +80,37 @@ def test_open_loop_latency_counts_from_the_scheduled_time(server):
     waited = max(answer.latency_s for answer in run.answers)
     assert waited >= 10 * PAUSE_S
     assert min(answer.latency_s for answer in run.answers) < 5 * PAUSE_S
+
+
+def test_the_probe_times_answers_in_a_process_of_its_own(server):
+    with probe.probing(server.port, requests(server, 5), 40, 0.6, seed=1) as waiting:
+        assert server.seen == []
+        waiting.begin()
+        seen = waiting.seen()
+    assert len(seen) == len(server.seen) > 3
+    assert {each.status for each in seen} <= {200, 503}
+    assert min(each.seconds for each in seen) >= PAUSE_S
+
+
+def test_a_probe_whose_server_has_gone_says_so():
+    with SlowServer() as gone:
+        port = gone.port
+    with pytest.raises(RuntimeError, match="did not start"), probe.probing(port, [b"x"], 1, 1, seed=1):
+        pass
+
+
+def test_overload_counts_what_both_kinds_of_clients_saw():
+    answers = [
+        load.Answer(0, status, start_s=1.0, end_s=1.0 + took, latency_s=took + 0.01, body=b"")
+        for status, took in ((200, 0.1), (200, 0.4), (503, 9.0))
+    ]
+    seen = [probe.Seen(200, 0.2), probe.Seen(503, 0.001), probe.Seen(503, 0.003)]
+    row = overload.row_of(2.0, load.Run(answers, wall_s=2.0), seen, capacity=2.0, budget_ms=300)
+    assert row["statuses"] == {"200": 3, "503": 3}
+    assert row["goodput"] == pytest.approx(2 / 2.0 / 2.0)
+    assert (row["refusals"], row["refusal_p99_ms"]) == (2, pytest.approx(3.0))
+    (fault,) = (each for each in overload.missed([row | {"growth": 0.0}], 300) if "refusals" in each)
+    assert "3.0 ms" in fault
 
 
 def test_a_refused_connection_is_a_failure():
