@@ -3,10 +3,10 @@
     python -m benchmarks.soak                       100,000 requests
     python -m benchmarks.soak --seconds 150         as many as fit
 
-OCR on fake engines, classification and time series on ONNX Runtime; images of random sizes and shapes,
-both API generations, broken bodies, both priorities, clients that hang up. What each body is answered is
-recorded once beforehand, alone; every later answer must be that one. Drift is the change of the median
-memory (PSS of all processes) from the first to the last fifth of the second half.
+OCR on fake engines, classification and time series on ONNX Runtime (``--engine``); images of random sizes
+and shapes, both API generations, broken bodies, both priorities, clients that hang up. What each body is
+answered is recorded once beforehand, alone; every later answer must be that one. Drift is the change of the
+median memory (PSS of all processes) from the first to the last fifth of the second half.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Serve, load, measure."""
     with tempfile.TemporaryDirectory() as folder:
         config = fake_config(Path(folder, "models"), detection_ms=1.0, recognition_ms=0.0)
-        more = tuple(config_of(name) for name in ("image_classification", *STARTERS))
+        more = tuple(config_of(name, options.engine) for name in ("image_classification", *STARTERS))
         config = msgspec.structs.replace(config, pipelines=(*config.pipelines, *more))
         with Server(config, folder) as server:
             server.wait_ready()
@@ -186,6 +186,7 @@ def main() -> None:
     made.add_argument("--requests", type=int, default=REQUESTS)
     made.add_argument("--seconds", type=float, default=0.0, help="stop after so long; 0: after all requests")
     made.add_argument("--clients", type=int, default=8)
+    made.add_argument("--engine", default="onnxruntime", help="of the pipelines that are not fake")
     made.add_argument("--check", action="store_true", help="exit 1 when an answer is wrong or memory drifts")
     options = made.parse_args()
     if options.quick:
