@@ -26,12 +26,20 @@ BUGS = {
     "mute": "wake-ups are not sent",
     "mix": "a device answers with the texts of the item before",
     "lose": "a device drops what it has computed",
+    "hang": "a device drops it, and the deadline is forgotten as well",
     "keep_slot": "a worker does not free slots",
     "keep_file": "a worker opens a file for each request",
+    "keep_memory": "a worker and a device keep a little memory for each request",
     "finish_all": "work that nobody waits for is done all the same",
+    "ready": "a worker says that the server is ready whatever happens",
+    "admit_all": "a worker lets everybody in, however long the queue is",
+    "starve": "a device leaves low priority waiting while there is anything else",
 }
 #: No test holds a process for longer; should one forget to let go, it ends.
 HOLD_LIMIT_S = 60
+#: What ``keep_memory`` keeps: about as much as a body has.
+KEPT_BYTES = 48 << 10
+kept = []
 
 
 def step(name):
@@ -49,12 +57,19 @@ def has(bug):
     return Path(os.environ["STOPS_FOLDER"], bug).exists()
 
 
+def keep():
+    """Have the bug ``keep_memory``."""
+    if has("keep_memory"):
+        kept.append(b"x" * KEPT_BYTES)
+
+
 class Slots(kernels.slots.Slots):
     """Comes to a step around each edge."""
 
     def take(self, worker, nbytes):
         if has("keep_file"):
             os.open("/dev/null", os.O_RDONLY)
+        keep()
         slot = super().take(worker, nbytes)
         step("taken")
         return slot
@@ -73,6 +88,7 @@ class Slots(kernels.slots.Slots):
     def claim(self, slot, generation, epoch):
         claimed = super().claim(slot, generation, epoch)
         if claimed:
+            keep()
             step("claimed")
         return claimed
 
@@ -88,7 +104,7 @@ class Slots(kernels.slots.Slots):
 
     def finish(self, slot, generation, epoch, result_bytes):
         step("computed")
-        if has("lose"):
+        if has("lose") or has("hang"):
             return False
         finished = super().finish(slot, generation, epoch, result_bytes)
         if finished:
@@ -139,6 +155,26 @@ def plant_in_system():
     os.eventfd_write = lambda fd, value: None if has("mute") else write(fd, value)
 
 
+def plant_in_worker():
+    """Give deadlines the bug ``hang``, readiness ``ready``, the door ``admit_all``."""
+    import server.dispatch
+    import server.routes
+    from server.admission import Admission
+
+    expire, unready, check = server.dispatch._expire, server.routes.unready, Admission.check_queue
+    server.dispatch._expire = lambda answer: None if has("hang") else expire(answer)
+    server.routes.unready = lambda *about: [] if has("ready") else unready(*about)
+    Admission.check_queue = lambda self, *about: None if has("admit_all") else check(self, *about)
+
+
+def plant_in_device():
+    """Give its queues the bug ``starve``."""
+    from server.intake import Intake
+
+    following = Intake._next
+    Intake._next = lambda self: self._urgent or self._batch if has("starve") else following(self)
+
+
 def main():
     give_up = time.monotonic() + HOLD_LIMIT_S
     while Path(os.environ["STOPS_FOLDER"], "hold").exists() and time.monotonic() < give_up:
@@ -147,6 +183,9 @@ def main():
     plant_in_engine()
     plant_in_system()
     sys.argv = sys.argv[1:]
+    plant = {"server.worker": plant_in_worker, "server.device": plant_in_device}.get(sys.argv[0])
+    if plant:  # a render child has none
+        plant()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

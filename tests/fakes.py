@@ -28,6 +28,8 @@ FAULTS = {
     "crash": (250, 190, 250),
 }
 SLOW_MS = 1500
+#: What a page can ask for that a device with little memory left does not get.
+LARGE_BYTES = 256 << 20
 
 _DESCRIPTIONS = {
     "text_detection": {

@@ -19,6 +19,7 @@ import psutil
 from kernels.segment import READY, Segment
 from kernels.slots import FREE, Slots
 from server.liveness import Policy
+from server.memory import own_bytes
 from server.metrics import Table
 from tests.conditions import wait_for
 from tests.fakes import RightAnswers, body, page
@@ -33,6 +34,15 @@ POLICY = Policy(
     last_delay_ns=200_000_000,
 )
 START_LIMIT_S = 60.0
+#: Full speed is back so soon after a death: a start takes about a second, several times that on a machine
+#: with other work.
+RECOVERY_S = 10.0
+#: A frozen process is seen by ``/health/ready`` within this.
+UNREADY_S = 2.0
+#: How long a client waits for an answer, and for a client to end, before it counts as hung.
+PATIENCE_S, JOIN_S = 30.0, 60.0
+#: What a process may grow by although it keeps nothing: the allocator's own play.
+GROWTH_BYTES = 3 << 20
 
 
 class Server:
@@ -174,8 +184,12 @@ class Server:
         want = {"worker": self.config.workers, "device": len(self.config.devices)}
         return all(len(self.pids(role)) == count for role, count in want.items())
 
-    def wait_ready(self, timeout=30.0):
+    def wait_ready(self, timeout=RECOVERY_S):
         wait_for(self.all_ready, timeout, "all processes ready")
+
+    def wait_unready(self):
+        """Until it says that it is not ready; it has to within the time that is promised."""
+        wait_for(lambda: not self.is_ready(), UNREADY_S, "not ready")
 
     def starts(self):
         """Processes started so far."""
@@ -202,6 +216,18 @@ class Server:
         wait_for(settled, what="files come and go")
         return seen[-1]
 
+    def memory(self):
+        """Memory of its own, per living process that serves, and of the supervisor."""
+        pids = [self.process.pid, *self.pids("worker"), *self.pids("device")]
+        return {pid: own_bytes(pid) for pid in pids}
+
+    def check_memory(self, before):
+        """No process that was there ``before`` has grown; those that have come since are new."""
+        now = self.memory()
+        grown = {pid: now[pid] - before[pid] for pid in now.keys() & before.keys()}
+        assert self.process.pid in grown, "the supervisor is another one"
+        assert max(grown.values()) <= GROWTH_BYTES, f"memory has grown: {grown}"
+
     def check_calm(self, files_before):
         """Everybody is back, every slot is free, nobody holds more files than before, no wake-up was lost."""
         self.wait_ready()
@@ -212,7 +238,7 @@ class Server:
 
     # --- talking to it
 
-    def connect(self, timeout=30.0):
+    def connect(self, timeout=PATIENCE_S):
         """A connection; to a server with TLS one that takes any certificate."""
         if self.config.access.tls_cert:
             context = ssl._create_unverified_context()
@@ -282,6 +308,7 @@ class Load:
     Args:
         server: where to.
         clients, lines, pages_each: how many, and what their pages are like.
+        patience_s: how long a client waits for an answer; a request that takes longer hangs.
         retry: a connection that was used before and closes without a byte of an answer is opened again
             once, as every HTTP client does: the server may close idle connections at any time.
 
@@ -291,10 +318,10 @@ class Load:
         wrong: answers that were not right, or not to the request that was sent.
     """
 
-    def __init__(self, server, clients=6, lines=3, pages_each=2, retry=False):
+    def __init__(self, server, clients=6, lines=3, pages_each=2, retry=False, patience_s=PATIENCE_S):
         right = RightAnswers(server.config)
         self.good, self.faults, self.wrong = 0, [], []
-        self._server, self._retry = server, retry
+        self._server, self._retry, self._patience_s = server, retry, patience_s
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._threads = []
         for client in range(clients):
@@ -311,7 +338,7 @@ class Load:
     def __exit__(self, *exc_info):
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(JOIN_S)
         assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
 
     def stop(self):
@@ -324,7 +351,7 @@ class Load:
         wait_for(lambda: self.good >= target, timeout, f"{count} more answers")
 
     def _run(self, client, work):
-        connection, number, fresh = self._server.connect(), 0, True
+        connection, number, fresh = self._server.connect(self._patience_s), 0, True
         while not self._stop.is_set():
             image, texts = work[number % len(work)]
             log_id, sent = f"client-{client}-{number}", time.monotonic()
@@ -336,7 +363,7 @@ class Load:
                     self._note(sent, error)
                     time.sleep(0.05)  # do not hammer a server that is gone
                     number += 1
-                connection, fresh = self._server.connect(), True
+                connection, fresh = self._server.connect(self._patience_s), True
                 continue
             number, fresh = number + 1, False
             if status != 200:

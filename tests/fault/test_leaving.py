@@ -5,19 +5,30 @@ import signal
 import threading
 import time
 
+import msgspec
 import psutil
 import pytest
 
 from tests.conditions import wait_for
 from tests.fakes import body, fake_config, page
-from tests.harness import Load, Server, texts_of
+from tests.harness import POLICY, Load, Server, texts_of
 
 pytestmark = pytest.mark.fault
 
 
 @pytest.fixture
 def server(tmp_path):
-    with Server(fake_config(tmp_path / "models"), tmp_path) as running:
+    with Server(fake_config(tmp_path / "models", slow_ms=900), tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory):
+    """For tests that it survives: one whose supervisor kills early."""
+    folder = tmp_path_factory.mktemp("lasting")
+    policy = msgspec.structs.replace(POLICY, heartbeat_ns=800_000_000)
+    with Server(fake_config(folder / "models"), folder, policy) as running:
+        running.wait_ready()
         yield running
 
 
@@ -30,6 +41,24 @@ def test_kill_9_of_the_supervisor_leaves_nothing_behind(server):
     server.expected_exit = -signal.SIGKILL
     with pytest.raises(ConnectionRefusedError):
         server.connect().connect()
+
+
+def test_a_stopped_supervisor_is_not_missed_and_kills_nobody_when_it_goes_on(lasting):
+    """Everybody's heartbeat looks old to it then: only because it has not looked."""
+    files, starts = lasting.settled_files(), lasting.starts()
+    with Load(lasting) as load:
+        lasting.process.send_signal(signal.SIGSTOP)
+        since = time.monotonic()
+        wait_for(lambda: time.monotonic() > since + 1.2, what="it would kill who is silent for so long")
+        load.wait_more(6)
+        lasting.process.send_signal(signal.SIGCONT)
+        load.wait_more(6)
+        assert lasting.starts() == starts
+        os.kill(lasting.pids("device")[0], signal.SIGKILL)
+        wait_for(lambda: lasting.starts() == starts + 1, what="it watches again")
+        lasting.wait_ready()
+    assert load.faults == load.wrong == []
+    lasting.check_calm(files)
 
 
 def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path):
@@ -61,21 +90,21 @@ def test_a_long_request_is_answered_although_the_server_has_been_told_to_stop(se
     assert server.wait_exit() == 0
 
 
-def test_sighup_replaces_every_process_without_losing_a_request(server):
-    before = {role: server.pids(role) for role in ("worker", "device")}
-    files = server.open_files()
-    with Load(server, clients=4, retry=True) as load:
-        server.process.send_signal(signal.SIGHUP)
+def test_sighup_replaces_every_process_without_losing_a_request(lasting):
+    before = {role: lasting.pids(role) for role in ("worker", "device")}
+    files = lasting.open_files()
+    with Load(lasting, clients=4, retry=True) as load:
+        lasting.process.send_signal(signal.SIGHUP)
         wait_for(
-            lambda: server.all_ready() and not any(set(server.pids(r)) & set(before[r]) for r in before),
+            lambda: lasting.all_ready() and not any(set(lasting.pids(r)) & set(before[r]) for r in before),
             60,
             "everybody is replaced",
         )
         load.wait_more(8)
     assert load.wrong == []
     assert load.faults == []
-    assert "cut off" not in server.log()
-    server.check_calm(files)
+    assert "cut off" not in lasting.log()
+    lasting.check_calm(files)
 
 
 def test_a_second_signal_stops_at_once(server):

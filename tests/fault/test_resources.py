@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conditions import wait_for
-from tests.fakes import RightAnswers, body, fake_config, page
+from tests.fakes import LARGE_BYTES, RightAnswers, body, fake_config, page
 from tests.harness import POLICY, Load, Server, exchange, texts_of
 from tests.planted import Planted
 
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.fault
 
 #: Full speed is back within this after what was lacking is there again.
 RECOVERED_S = 2.0
-BLOCK = 256 << 20
 
 
 @contextlib.contextmanager
@@ -34,23 +33,23 @@ def limited(pid, kind, value):
         resource.prlimit(pid, kind, before)
 
 
-def test_a_device_without_memory_fails_the_item_that_asks_for_too_much_and_no_other(tmp_path):
-    with Server(fake_config(tmp_path / "models", devices=1, allocate=BLOCK), tmp_path) as server:
-        (device,) = server.pids("device")
-        hungry, files = body(page(5, fault="allocate")), server.open_files()
-        assert server.post(hungry)[0] == 200
-        with Load(server, clients=3) as load:
-            with limited(device, resource.RLIMIT_AS, psutil.Process(device).memory_info().vms + BLOCK // 2):
-                for _ in range(3):
-                    status, answer = server.post(hungry)
-                    assert status == 500 and "llocat" not in answer["errorMsg"]
-                    load.wait_more(3)
-            since = time.monotonic()
-            assert server.post(hungry)[0] == 200
-            assert time.monotonic() - since < RECOVERED_S
-        assert load.faults == load.wrong == []
-        assert server.pids("device") == [device]
-        server.check_calm(files)
+def test_a_device_without_memory_fails_the_item_that_asks_for_too_much_and_no_other(calm):
+    devices, hungry = calm.pids("device"), body(page(5, fault="allocate"))
+    assert calm.post(hungry)[0] == 200
+    with Load(calm, clients=3) as load:
+        with contextlib.ExitStack() as stack:
+            for pid in devices:
+                bound = psutil.Process(pid).memory_info().vms + LARGE_BYTES // 2
+                stack.enter_context(limited(pid, resource.RLIMIT_AS, bound))
+            for _ in range(3):
+                status, answer = calm.post(hungry)
+                assert status == 500 and "llocat" not in answer["errorMsg"]
+                load.wait_more(3)
+        since = time.monotonic()
+        assert calm.post(hungry)[0] == 200
+        assert time.monotonic() - since < RECOVERED_S
+    assert load.faults == load.wrong == []
+    assert calm.pids("device") == devices
 
 
 def test_a_worker_without_file_descriptors_serves_who_is_there_and_recovers(calm):
@@ -87,11 +86,10 @@ def test_lost_wake_ups_cost_a_second_and_are_counted(tmp_path):
         files, image = server.open_files(), page(4)
         right = [RightAnswers(server.config).texts(image)]
         server.plant("mute")
-        for _ in range(2):
-            since = time.monotonic()
-            status, answer = server.post(body(image))
-            assert status == 200 and texts_of(answer) == right
-            assert time.monotonic() - since < 2.5
+        since = time.monotonic()
+        status, answer = server.post(body(image))
+        assert status == 200 and texts_of(answer) == right
+        assert time.monotonic() - since < 2.5
         assert server.counter("device_missed_wakeups") + server.counter("worker_missed_wakeups") > 0
         with pytest.raises(AssertionError):
             server.check_calm(files)
@@ -123,7 +121,7 @@ def test_a_model_file_cut_short_after_the_start_harms_nobody_until_a_process_nee
 
 
 def test_a_crash_in_native_code_is_remembered_and_forgotten_in_time(tmp_path):
-    policy = msgspec.structs.replace(POLICY, quarantine_ns=3_000_000_000)
+    policy = msgspec.structs.replace(POLICY, quarantine_ns=1_500_000_000)
     with Server(fake_config(tmp_path / "models"), tmp_path, policy) as server:
         files, poison = server.open_files(), body(page(6, fault="crash"))
         with Load(server, clients=3) as load:

@@ -1,7 +1,9 @@
 """A process is killed at every step of the protocol; nothing may be lost, doubled or leaked."""
 
+import itertools
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ STEPS = sorted(
 )
 MODES = ["alone", "both-worker-first", "both-device-first", "orphan"]
 PASSED, FAILED, NOT_REACHED = 0, 1, 3
+#: Runs side by side: most of the time each of them waits.
+AT_ONCE = 6
 
 
 def kill(program, role, step, nth, mode):
@@ -37,14 +41,12 @@ def test_steps_have_numbers_of_their_own():
 @pytest.mark.parametrize("step", STEPS)
 def test_kill_at_step_loses_nothing(compiled, step):
     program = compiled("kill_test.c", "-DSTOP_POINTS")
-    reached = 0
-    for role in ("worker", "device"):
-        for mode in MODES:
-            for nth in (1, 4):
-                done = kill(program, role, step, nth, mode)
-                assert done.returncode != FAILED, f"{role} {mode} {nth}: {done.stderr}"
-                reached += done.returncode == PASSED
-    assert reached, "no process came to this step"
+    runs = list(itertools.product(("worker", "device"), (1, 4), MODES))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ended = list(pool.map(lambda run: kill(program, run[0], step, *run[1:]), runs))
+    for run, done in zip(runs, ended, strict=True):
+        assert done.returncode != FAILED, f"{run}: {done.stderr}"
+    assert any(done.returncode == PASSED for done in ended), "no process came to this step"
 
 
 @pytest.mark.fault
@@ -58,4 +60,6 @@ def test_kill_at_step_loses_nothing(compiled, step):
 def test_planted_fault_is_found(compiled, planted, step, mode):
     program = compiled("kill_test.c", "-DSTOP_POINTS", "-DLIMIT_MS=2000", f"-D{planted}")
     # Whether the other side is already waiting at that moment is a race: one of five tries has to meet it.
-    assert any(kill(program, "device", step, 2, mode).returncode == FAILED for _ in range(5))
+    with ThreadPoolExecutor(5) as pool:
+        ended = list(pool.map(lambda _: kill(program, "device", step, 2, mode), range(5)))
+    assert any(done.returncode == FAILED for done in ended)

@@ -1,5 +1,6 @@
 """The protocol between threads, under the sanitizers; and that the sanitizers would have told."""
 
+import os
 import shutil
 import subprocess
 
@@ -11,11 +12,18 @@ ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 def run(program, mapping, requests=1500):
     command = [str(program), mapping, str(requests)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150)
+    # The first report is the result.
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150, env=environment)
     if "unexpected memory mapping" in done.stderr and shutil.which("setarch"):
         # More address randomisation than this thread sanitizer knows.
         done = subprocess.run(
-            ["setarch", "-R", *command], check=False, capture_output=True, text=True, timeout=150
+            ["setarch", "-R", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            env=environment,
         )
     return done
 
