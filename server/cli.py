@@ -136,6 +136,6 @@ def _list() -> int:
     for name in (name for name in engine_names() if name != "fake"):
         cls_engine = load_engine(name)
         out.write(
-            f"engine {name:<12} {', '.join(cls_engine.formats):<22} {cls_engine.available() or 'ready'}\n"
+            f"engine {name:<20} {', '.join(cls_engine.formats):<22} {cls_engine.available() or 'ready'}\n"
         )
     return 0

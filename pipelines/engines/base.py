@@ -15,15 +15,19 @@ import msgspec
 import numpy as np
 
 from pipelines.core.config import ModelFiles
+from pipelines.core.errors import EngineError
+from pipelines.core.gpus import visible_entries
 
 #: Inputs above this size (0.7 megapixels of float32 colour) leave activations behind that are worth
 #: giving back: a page of 1600 x 2016 px needs 500 MB of them on OpenVINO.
 LARGE_INPUT_BYTES = 8 << 20
 
 
-def nvidia_gpus() -> int:
-    """NVIDIA GPUs that have a device node here; no framework is loaded for it."""
-    return sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*"))
+def nvidia_gpus(root: Path = Path("/")) -> int:
+    """NVIDIA GPUs with a device node here that ``CUDA_VISIBLE_DEVICES`` shows; loads no framework."""
+    nodes = sum(path.name[6:].isdigit() for path in (root / "dev").glob("nvidia*"))
+    entries = visible_entries()
+    return nodes if entries is None else min(nodes, len(entries))
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -35,6 +39,28 @@ class TensorSpec(msgspec.Struct, frozen=True):
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape is one."""
+        return len(shape) == len(self.shape) and all(
+            wanted in (-1, size) for size, wanted in zip(shape, self.shape, strict=True)
+        )
+
+
+def check_feeds(feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorSpec]) -> None:
+    """Raise EngineError unless there is an array of the right shape and native type for each input."""
+    if feeds.keys() != {spec.name for spec in inputs}:
+        names = [spec.name for spec in inputs]
+        raise EngineError from ValueError(f"inputs {sorted(feeds)} where {names} are wanted")
+    for spec in inputs:
+        array = feeds[spec.name]
+        if (
+            not spec.fits(array.shape)
+            or 0 in array.shape
+            or array.dtype.name != spec.dtype
+            or not array.dtype.isnative
+        ):
+            raise EngineError from ValueError(f"{array.dtype} {array.shape} does not fit {spec}")
 
 
 class EngineOptions(msgspec.Struct, frozen=True):

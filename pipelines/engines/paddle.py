@@ -1,11 +1,15 @@
-"""Paddle Inference: Paddle's own programs, ``.pdmodel`` and PIR ``.json``; the reference engine."""
+"""Paddle Inference: Paddle's own programs, ``.pdmodel`` and PIR ``.json``; the reference engine.
+
+NOT RUN ON HARDWARE: the GPU, which is written against the calls that PaddleX 3.7.2 makes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,14 +17,15 @@ import numpy as np
 
 from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError, EngineError
+from pipelines.core.gpus import keep_float32
 from pipelines.core.paddle_program import Port, read_ports
 
-from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, nvidia_gpus
+from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, check_feeds, nvidia_gpus
 
 #: Shapes for which oneDNN keeps its primitives, PaddleX's own figure.
 ONEDNN_CACHE = 10
 #: MB of GPU memory taken at the start; it grows.
-_GPU_START_MB = 100
+GPU_START_MB = 100
 
 _INSTALL = "the extra 'paddle' brings it: python -m pip install -e '.[paddle]'"
 
@@ -53,30 +58,35 @@ class PaddleEngine(Engine):
         """GPUs that this build of Paddle can use."""
         if cls.available() is not None or nvidia_gpus() == 0:
             return 0
-        paddle = _import_paddle()
+        paddle = import_paddle()
         return int(paddle.device.cuda.device_count()) if paddle.device.is_compiled_with_cuda() else 0
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._files, self._options = files, options
         kind = next((kind for kind in self.formats if kind in files.files), None)
         if kind is None or "params" not in files.files:
-            raise EngineError(f"paddle cannot run {files.name}: it has no Paddle program with weights")
+            raise EngineError(f"{self.name} cannot run {files.name}: it has no Paddle program with weights")
         if options.device != "cpu" and self.gpus() == 0:
             raise EngineError("this build of PaddlePaddle sees no GPU here")
-        _import_paddle()
+        import_paddle()
         from paddle import inference  # noqa: PLC0415
 
         try:
             ports = read_ports(files.files[kind])
-            config = self._config(inference, files.files[kind], files.files["params"])
-            self._predictor: Any = inference.create_predictor(config)
+            with self._configured(inference, files.files[kind], files.files["params"]) as config:
+                self._predictor: Any = inference.create_predictor(config)
             inputs, outputs = self._predictor.get_input_names(), self._predictor.get_output_names()
         except ConfigError as error:
-            raise EngineError(f"paddle cannot load {files.name}: {error}") from error
+            raise EngineError(f"{self.name} cannot load {files.name}: {error}") from error
         except Exception as error:
-            raise EngineError(f"paddle cannot load {files.name}: {_reason(error)}") from error
+            raise EngineError(f"{self.name} cannot load {files.name}: {_reason(error)}") from error
         self.inputs, self.outputs = _specs(inputs, ports), _specs(outputs, ports)
         self._swollen = False
+
+    @contextlib.contextmanager
+    def _configured(self, inference: Any, program: str, params: str) -> Iterator[Any]:
+        """The settings of a predictor, which is to be made inside."""
+        yield self._config(inference, program, params)
 
     def _config(self, inference: Any, program: str, params: str) -> Any:
         config = inference.Config(program, params)
@@ -88,9 +98,12 @@ class PaddleEngine(Engine):
         config.set_optimization_level(3)
         kind, _, index = self._options.device.partition(":")
         if kind == "gpu":
-            half = self._options.precision in ("fp16", "auto")
-            precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
-            config.enable_use_gpu(_GPU_START_MB, int(index or 0), precision)
+            keep_float32(self._options.precision)
+            config.exp_disable_mixed_precision_ops({"feed", "fetch"})
+            config.disable_mkldnn()
+            config.enable_use_gpu(GPU_START_MB, int(index or 0), self._gpu_precision(inference))
+            if not config.use_gpu():  # a build for the CPU says nothing else
+                raise EngineError("this build of PaddlePaddle cannot use the GPU")
             return config
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(self._options.threads)
@@ -99,6 +112,10 @@ class PaddleEngine(Engine):
         if self._options.precision == "bf16":
             config.enable_mkldnn_bfloat16()
         return config
+
+    def _gpu_precision(self, inference: Any) -> Any:
+        half = self._options.precision in ("fp16", "auto")
+        return inference.PrecisionType.Half if half else inference.PrecisionType.Float32
 
     def sibling(self, threads: int) -> PaddleEngine:
         """Another predictor: Paddle fixes the thread count of a predictor and all its clones."""
@@ -109,7 +126,7 @@ class PaddleEngine(Engine):
         if self._predictor is None:
             raise EngineError("the engine is closed")
         # Paddle keeps what it was fed before, and takes shapes that its kernels then crash on.
-        _check(feeds, self.inputs)
+        check_feeds(feeds, self.inputs)
         try:
             self._swollen = self._swollen or sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
             return self._run(feeds)
@@ -135,7 +152,7 @@ class PaddleEngine(Engine):
         self._predictor = None
 
 
-def _import_paddle() -> Any:
+def import_paddle() -> Any:
     """The framework, without the advice that it gives developers on import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -156,21 +173,6 @@ def _reason(error: Exception) -> str:
 
 def _specs(names: Sequence[str], ports: Mapping[str, Port]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, *ports.get(name, Port((), ""))) for name in names)
-
-
-def _check(feeds: Mapping[str, np.ndarray], inputs: tuple[TensorSpec, ...]) -> None:
-    """Raise EngineError unless there is an array of the right shape and type for each input."""
-    if feeds.keys() != {spec.name for spec in inputs}:
-        raise EngineError from ValueError(
-            f"inputs {sorted(feeds)} where {[s.name for s in inputs]} are wanted"
-        )
-    for spec in inputs:
-        array = feeds[spec.name]
-        fits = len(array.shape) == len(spec.shape) and all(
-            size > 0 and wanted in (-1, size) for size, wanted in zip(array.shape, spec.shape, strict=True)
-        )
-        if not fits or array.dtype.name != spec.dtype:
-            raise EngineError from ValueError(f"{array.dtype} {array.shape} does not fit {spec}")
 
 
 ENGINE = PaddleEngine

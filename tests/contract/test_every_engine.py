@@ -1,5 +1,6 @@
 """What every engine promises, on one tiny model whose answer is known; new engines are picked up by name."""
 
+import contextlib
 import gc
 import itertools
 from pathlib import Path
@@ -11,10 +12,14 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.registry import engine_names, load_engine
 from pipelines.engines.base import LARGE_INPUT_BYTES, EngineOptions
-from tests import tiny
+from tests import tiny, vendors
 
+#: They run on GPUs only, inside packages that are here in a form for the CPU (test_gpu_engines.py).
+ON_GPU = ("onnxruntime_tensorrt", "paddle_tensorrt")
 #: ``fake`` computes rules, not nets; it has its own tests.
-ENGINES = [name for name in engine_names() if name != "fake"]
+ENGINES = [
+    name for name in engine_names() if name != "fake" and (name not in ON_GPU or load_engine(name).gpus() > 0)
+]
 PAIRS = [
     pytest.param(name, kind, id=f"{name}-{kind}")
     for name in ENGINES
@@ -23,6 +28,35 @@ PAIRS = [
 ]
 #: float32 sums over 27 products
 TOLERANCE = 1e-5
+#: Engines whose package no index has, or that need a GPU: strict stand-ins take the place of what is missing.
+STAND_INS = {"fastdeploy": {"STANDIN_BUILT": "openvino,ort,paddle"}, "tensorrt": {"STANDIN_TENSORRT": "10"}}
+#: For what shapes TensorRT is to build, as PaddleX writes it.
+RANGES = (
+    "Hpi: {backend_configs: {tensorrt: {dynamic_shapes: {x: [[1,3,1,1], [1,3,64,64], [8,3,1024,1024]]}}}}"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages():
+    """Every engine has its package, real or not."""
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        for name, environment in STAND_INS.items():
+            if not vendors.installed(name):
+                stack.enter_context(vendors.stand_in(name, **environment))
+                if name == "tensorrt":
+                    patch.setattr("pipelines.engines.tensorrt.nvidia_gpus", lambda: 1)
+        yield
+
+
+def model(kind, folder):
+    files = tiny.model(kind, folder)
+    (folder / "inference.yml").write_text(RANGES)
+    return files
+
+
+def options(name, **settings):
+    """On the CPU where the engine runs there."""
+    return EngineOptions(device="gpu:0" if "tensorrt" in name else "cpu", **settings)
 
 
 def picture(*shape, seed=0):
@@ -36,8 +70,8 @@ def load(tmp_path_factory):
 
     def get(name, kind):
         if (name, kind) not in loaded:
-            files = tiny.model(kind, tmp_path_factory.mktemp(kind))
-            loaded[name, kind] = load_engine(name)(files, EngineOptions(threads=1))
+            files = model(kind, tmp_path_factory.mktemp(kind))
+            loaded[name, kind] = load_engine(name)(files, options(name, threads=1))
         return loaded[name, kind]
 
     yield get
@@ -90,7 +124,7 @@ class TestEngine:
     def test_arithmetic_of_the_caller_stays_as_it_was(self, load, name, kind, tmp_path):
         """Engines like to flush subnormal numbers to zero, and to leave the thread like that."""
         subnormal = np.full(3, 1e-45, np.float32)
-        engine = load_engine(name)(tiny.model(kind, tmp_path), EngineOptions())
+        engine = load_engine(name)(model(kind, tmp_path), options(name))
         assert (subnormal * np.float32(1)).all()
         engine.run({"x": picture(1, 3, 8, 8)})
         assert (subnormal * np.float32(1)).all()
@@ -173,25 +207,25 @@ class TestLoading:
         cls = load_engine(name)
         kind = next(kind for kind in ("pir", "onnx") if kind not in cls.formats)
         with pytest.raises(EngineError, match=f"{name} cannot run tiny"):
-            cls(tiny.model(kind, tmp_path), EngineOptions())
+            cls(model(kind, tmp_path), options(name))
 
     @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"not a model"], ids=["empty", "zeros", "text"])
     def test_a_broken_file(self, name, tmp_path, content):
         cls = load_engine(name)
         kind = "onnx" if "onnx" in cls.formats else "pdmodel"
-        files = tiny.model(kind, tmp_path)
+        files = model(kind, tmp_path)
         Path(files.files[kind]).write_bytes(content)
         with pytest.raises(EngineError, match=f"{name} cannot load tiny") as caught:
-            cls(files, EngineOptions())
+            cls(files, options(name))
         assert "\n" not in str(caught.value)
 
     def test_a_missing_file(self, name, tmp_path):
         cls = load_engine(name)
         kind = "onnx" if "onnx" in cls.formats else "pdmodel"
-        files = tiny.model(kind, tmp_path)
+        files = model(kind, tmp_path)
         gone = {each: path + ".gone" for each, path in files.files.items()}
         with pytest.raises(EngineError):
-            cls(ModelFiles(files.name, files.directory, gone), EngineOptions())
+            cls(ModelFiles(files.name, files.directory, gone), options(name))
 
     def test_a_gpu_that_is_not_there(self, name, tmp_path):
         cls = load_engine(name)
@@ -199,7 +233,7 @@ class TestLoading:
             pytest.skip("there is a GPU")
         kind = "onnx" if "onnx" in cls.formats else "pdmodel"
         with pytest.raises(EngineError):
-            cls(tiny.model(kind, tmp_path), EngineOptions(device="gpu:0"))
+            cls(model(kind, tmp_path), EngineOptions(device="gpu:0"))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -207,7 +241,7 @@ def test_precision_that_may_be_reduced_stays_near(name, tmp_path):
     """``bf16`` is a permission: engines without it compute in float32."""
     cls = load_engine(name)
     kind = "onnx" if "onnx" in cls.formats else "pdmodel"
-    engine = cls(tiny.model(kind, tmp_path), EngineOptions(precision="bf16"))
+    engine = cls(model(kind, tmp_path), options(name, precision="bf16"))
     x = picture(1, 3, 24, 24)
     scores = engine.run({"x": x})[0]
     engine.close()
@@ -219,7 +253,7 @@ def test_a_large_input_is_answered_and_its_memory_given_back(name, kind, tmp_pat
     """Before and after :meth:`Engine.trim`, which may be called at any time between runs."""
     side = int((LARGE_INPUT_BYTES * 1.1 / 12) ** 0.5)
     engine = load_engine(name)(
-        tiny.model(kind, tmp_path / "model"), EngineOptions(cache_dir=str(tmp_path / "cache"))
+        model(kind, tmp_path / "model"), options(name, cache_dir=str(tmp_path / "cache"))
     )
     x = picture(1, 3, side, side)
     expected = tiny.answer(x)

@@ -139,9 +139,9 @@ def test_what_paddlex_knows_and_this_server_cannot(name):
         engine_name(name)
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "om", "", "base", "ONNXRUNTIME"])
+@pytest.mark.parametrize("name", ["tensorflow", "om", "", "base", "ONNXRUNTIME"])
 def test_unknown_engines_list_the_known(name):
-    with pytest.raises(ConfigError, match=r"unknown engine .*known: hpi, onnxruntime, openvino, paddle"):
+    with pytest.raises(ConfigError, match=r"unknown engine .*known: fastdeploy, hpi, onnxruntime"):
         engine_name(name)
 
 
