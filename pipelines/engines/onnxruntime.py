@@ -1,4 +1,7 @@
-"""ONNX Runtime: ONNX files on CPU, and on GPU where ``onnxruntime-gpu`` is installed."""
+"""ONNX Runtime: ONNX files on CPU, and on GPU where ``onnxruntime-gpu`` is installed.
+
+NOT RUN ON HARDWARE: the GPU, which is written against the documented options of the CUDA provider.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ import msgspec
 import numpy as np
 
 from pipelines.core.config import ModelFiles
+from pipelines.core.contained import contained
 from pipelines.core.errors import EngineError
 from pipelines.core.float_env import FloatEnv
+from pipelines.core.gpus import keep_float32
 
-from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, nvidia_gpus
+from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, check_feeds, nvidia_gpus
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -85,27 +90,26 @@ class OnnxRuntimeEngine(Engine):
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._files, self._options = files, options
         if "onnx" not in files.files:
-            raise EngineError(f"onnxruntime cannot run {files.name}: it has no ONNX file")
+            raise EngineError(f"{self.name} cannot run {files.name}: it has no ONNX file")
         import onnxruntime as ort  # noqa: PLC0415
 
         _register_shared_arena()
-        before = FloatEnv()
+        before, self._gpu = FloatEnv(), options.device != "cpu"
         try:
-            session = ort.InferenceSession(
-                files.files["onnx"], self._session_options(ort), providers=self._providers(ort)
-            )
+            session = self._new_session(ort, files.files["onnx"])
         except EngineError:
             raise
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"onnxruntime cannot load {files.name}: {reason}") from error
+            raise EngineError(f"{self.name} cannot load {files.name}: {reason}") from error
         finally:
             #: With subnormal numbers as zero: ONNX Runtime switches that on for the thread that loads.
             self._inside = FloatEnv()
             before.restore()
         self._session: Any = session
         self._large = ort.RunOptions()
-        self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        arenas = f"cpu:0;{options.device}" if self._gpu else "cpu:0"
+        self._large.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
         self.inputs, self.outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
 
     def _session_options(self, ort: Any) -> onnxruntime.SessionOptions:
@@ -131,13 +135,37 @@ class OnnxRuntimeEngine(Engine):
         settings.add_session_config_entry("session.set_denormal_as_zero", "1")
         return settings
 
-    def _providers(self, ort: Any) -> list[Any]:
-        if self._options.device == "cpu":
-            return ["CPUExecutionProvider"]
+    def _new_session(self, ort: Any, path: str) -> Any:
+        """A session. Raises EngineError where ONNX Runtime would go on without its GPU provider."""
+        if not self._gpu:
+            return ort.InferenceSession(path, self._session_options(ort), providers=["CPUExecutionProvider"])
         if "CUDAExecutionProvider" not in ort.get_available_providers():
             raise EngineError("onnxruntime has no CUDA provider here: install onnxruntime-gpu in its place")
+        keep_float32(self._options.precision)
+        with contained():
+            if hasattr(ort, "preload_dlls"):  # from 1.21: takes CUDA and cuDNN from NVIDIA's wheels
+                ort.preload_dlls()
+            wanted = self._gpu_providers()
+            providers = [*wanted, "CPUExecutionProvider"]
+            session = ort.InferenceSession(path, self._session_options(ort), providers=providers)
+        missing = {name for name, _ in wanted} - set(session.get_providers())
+        if missing:
+            raise EngineError(
+                f"onnxruntime cannot load its {' and '.join(sorted(missing))}; the log says why"
+            )
+        session.disable_fallback()
+        return session
+
+    def _gpu_providers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Providers by preference with their options; the CPU comes last by itself."""
         index = int(self._options.device.partition(":")[2] or 0)
-        return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+        settings = {
+            "device_id": index,
+            # Shapes change with every page: EXHAUSTIVE, the default, would search for each of them.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": int(self._options.precision != "f32"),
+        }
+        return [("CUDAExecutionProvider", settings)]
 
     def sibling(self, threads: int) -> OnnxRuntimeEngine:
         """Another session. ONNX Runtime repacks weights per session: 46 MB for the four OCR models."""
@@ -148,17 +176,32 @@ class OnnxRuntimeEngine(Engine):
         if self._session is None:
             raise EngineError("the engine is closed")
         large = sum(array.nbytes for array in feeds.values()) > LARGE_INPUT_BYTES
+        if self._gpu:
+            check_feeds(feeds, self.inputs)  # binding takes what it is given
         return self._run(feeds, self._large if large else None)
 
     def _run(self, feeds: Mapping[str, np.ndarray], options: Any) -> Sequence[np.ndarray]:
         before = FloatEnv()
         self._inside.restore()
         try:
+            if self._gpu:
+                return self._run_bound(feeds, options)
             outputs: Sequence[np.ndarray] = self._session.run(None, feeds, options)
         except Exception as error:
             raise EngineError from error
         finally:
             before.restore()
+        return outputs
+
+    def _run_bound(self, feeds: Mapping[str, np.ndarray], options: Any) -> Sequence[np.ndarray]:
+        """Inputs go to the GPU once and outputs come from it once, whichever nodes run on the CPU."""
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for spec in self.outputs:
+            binding.bind_output(spec.name)
+        self._session.run_with_iobinding(binding, options)
+        outputs: Sequence[np.ndarray] = binding.copy_outputs_to_cpu()
         return outputs
 
     def close(self) -> None:
