@@ -148,10 +148,11 @@ def _devices(
             missing = [number for number in numbers if number >= usable]
             if missing:
                 raise ConfigError(f"there is no GPU {missing[0]}: {usable} can be used")
-            return gpu_devices(numbers or tuple(range(usable)))
+            return gpu_devices(numbers or tuple(range(usable)), machine)
         if kind == "gpu":
             raise ConfigError(f"no GPU can be used: {usable}")
-    return cpu_devices(machine.cores(), machine.memory_bytes(), numbers[0] if numbers else None)
+    nodes = {node: len(cpus) for node, cpus in machine.nodes().items()}
+    return cpu_devices(machine.cores(), machine.memory_bytes(), numbers[0] if numbers else None, nodes)
 
 
 def _usable_gpus(engines: set[str]) -> int | str:

@@ -68,12 +68,14 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         all_threads: threads of the all-core form, used while no other device computes.
         window: items that are in work on the device at once, at most: enough for runs that
             small items share. A CPU claims fewer while what it has is long (``device_loop.py``).
+        node: NUMA node whose cores and memory it keeps to; None: all of them.
     """
 
     device: str = "cpu"
     threads: int = 1
     all_threads: int = 1
     window: int = 8
+    node: int | None = None
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from pipelines.core.errors import ConfigError, ServeError
 from pipelines.core.registry import load_pipeline
 from pipelines.core.stage import Stage
 from server.child import Child, enter
+from server.cores import stay_on_node
 from server.device_loop import DeviceLoop
 from server.intake import Intake
 from server.metrics import Metrics, Table
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
     config = child.boot.config
     device = config.devices[child.boot.ordinal]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stay_on_node(device)
     cv2.setNumThreads(device.threads)
     stages = Stages(config, device)
     try:
@@ -79,7 +81,8 @@ def _build(child: Child, pipelines: Sequence[Pipeline], stages: Stages) -> Devic
     device = boot.config.devices[boot.ordinal]
     slots = Slots(segment)
     metrics = Metrics(Table.of(boot.config), lane.counters)
-    busy = boot.config.workers + sum(each.threads for each in boot.config.devices)
+    beside = (each.threads for each in boot.config.devices if each.node == device.node)
+    busy = boot.config.workers + sum(beside)
     spin_ns = _SPIN_NS if len(os.sched_getaffinity(0)) > busy else 0
     return DeviceLoop(
         segment,

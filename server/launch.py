@@ -51,6 +51,8 @@ def child_environment(module: str, inherited: Mapping[str, str]) -> dict[str, st
         names = {entry.partition("=")[0] for entry in kept}
         added = [f"{name}={value}" for name, value in DEVICE_MALLOC.items() if name not in names]
         environment["GLIBC_TUNABLES"] = ":".join(kept + added)
+        # gpu:0 is then the GPU that nvidia-smi calls 0, whose NUMA node Linux knows.
+        environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return environment
 
 

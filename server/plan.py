@@ -66,12 +66,13 @@ def _devices(devices: tuple[DeviceConfig, ...], precision: str) -> Iterator[str]
     for device, same in groupby(devices):
         count = len(list(same))
         times = f"{count} x " if count > 1 else ""
+        where = "" if device.node is None else f" on NUMA node {device.node}"
         if device.device != "cpu":
-            yield f"{times}{device.device}, {precision}"
+            yield f"{times}{device.device}{where}, {precision}"
             continue
         alone = f", {device.all_threads} when alone" if device.all_threads > device.threads else ""
         threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
-        yield f"{times}cpu with {threads}{alone}, {precision}"
+        yield f"{times}cpu{where} with {threads}{alone}, {precision}"
 
 
 def _limits(config: Config, per_line: int = 4) -> Iterator[str]:

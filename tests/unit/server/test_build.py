@@ -25,6 +25,12 @@ class Computer:
     def memory_bytes(self):
         return self._memory
 
+    def nodes(self):
+        return {}
+
+    def gpu_node(self, index):
+        return None
+
 
 @pytest.fixture
 def document(tmp_path):

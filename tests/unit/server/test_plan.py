@@ -47,6 +47,11 @@ def test_shares_and_gpus(tmp_path):
 
     assert devices(DeviceConfig("cpu", 4, 4)) == ["cpu with 4 threads, bf16"]
     assert devices(DeviceConfig("gpu:0"), DeviceConfig("gpu:1")) == ["gpu:0, bf16", "gpu:1, bf16"]
+    on_nodes = (*[DeviceConfig("cpu", 2, 8, node=0)] * 2, DeviceConfig("gpu:1", node=1))
+    assert devices(*on_nodes) == [
+        "2 x cpu on NUMA node 0 with 2 threads, 8 when alone, bf16",
+        "gpu:1 on NUMA node 1, bf16",
+    ]
 
 
 def test_a_configuration_is_what_is_printed(tmp_path):
