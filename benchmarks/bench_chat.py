@@ -100,7 +100,7 @@ def visit(
 
 def same(texts: Mapping[str, list[str]], label: str) -> float | None:
     """The share of equal text with the peer."""
-    if BASE not in texts:
+    if BASE not in texts or label not in texts:
         return None
     pairs = zip(texts[label], texts[BASE], strict=True)
     ratios = [difflib.SequenceMatcher(None, ours, theirs, autojunk=False).ratio() for ours, theirs in pairs]
@@ -123,11 +123,11 @@ def main() -> None:
 
 
 def earlier(path: Path | None) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
-    """Rows and texts of a file that has both."""
+    """Rows and texts of a file; without texts what its rows say about them stays."""
     if path is None or not path.exists():
         return [], {}
     found = json.loads(path.read_text())
-    return (found["rows"], found["texts"]) if "texts" in found else ([], {})
+    return found["rows"], found.get("texts", {})
 
 
 def conclude(rows: list[dict[str, Any]], texts: Mapping[str, list[str]], options: argparse.Namespace) -> None:
@@ -137,7 +137,7 @@ def conclude(rows: list[dict[str, Any]], texts: Mapping[str, list[str]], options
         for row in rows:
             row[name] = row["rps"] / base[row["clients"]] if base else None
     for row in rows:
-        row["same"] = same(texts, row["server"])
+        row["same"] = same(texts, row["server"]) or row.get("same")
     header = ("server", "clients", "rps", "times_paddlex", "times_onnx", "p50_ms", "p99_ms", "cpu_s",
               "pss_mib", "others", "failed", "same")  # fmt: skip
     print(table(header, [[row[name] for name in header] for row in rows]), flush=True)
