@@ -26,7 +26,6 @@ import orjson
 
 from pipelines.core.registry import find_pipeline, load_pipeline
 from server.config import Limits
-from server.slices import ask_for_short_slices
 from tests.fakes import body, fake_config, page
 from tests.harness import Server
 
@@ -180,7 +179,6 @@ def main() -> None:
     if options.quick:
         options.seconds = 3.0
     gc.disable()  # this process's pauses would be measured as the server's
-    ask_for_short_slices()  # it stands for clients on other machines
     target_of = real(options.real, options.budget_ms) if options.real else fake(options.budget_ms)
     with target_of as target:
         capacity, rows = measure(target, options)

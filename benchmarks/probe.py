@@ -21,8 +21,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from server.slices import ask_for_short_slices
-
 from .common import ROOT
 
 CLIENTS = 8
@@ -110,7 +108,6 @@ def _client(
     seed: int,
     seen: list[Seen],
 ) -> None:
-    ask_for_short_slices()
     generator, due = random.Random(seed), time.perf_counter()
     while (due := due + generator.expovariate(rate)) < until:
         pause = due - time.perf_counter()

@@ -28,7 +28,6 @@ from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
 from server.child import Child, enter
 from server.protocol import Protocol
-from server.slices import ask_for_short_slices
 
 if TYPE_CHECKING:
     from server.config import Boot, Config
@@ -51,8 +50,6 @@ _BUFFER_BYTES = 1 << 20
 #: With so few cores for a worker, devices included, a JPEG of up to so many pixels (VGA: 0.9 ms) is decoded
 #: on the event loop: a thread would not work beside anything, and going there costs 0.15 ms of CPU.
 _CROWDED_CORES, _INLINE_PIXELS = 2, 640 * 480
-#: How long a thread that runs Python code may keep the event loop from running; Python's default is 5 ms.
-_SWITCH_S = 0.0005
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
@@ -147,8 +144,6 @@ class Worker:
 
     async def serve(self) -> int:
         """Serve until told to leave; returns the exit code: 1 when something was left unfinished."""
-        ask_for_short_slices()
-        sys.setswitchinterval(_SWITCH_S)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's Ctrl-C is for the supervisor
