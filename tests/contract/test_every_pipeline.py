@@ -2,7 +2,6 @@
 
 import json
 
-import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -11,26 +10,26 @@ from pipelines.core.base import Item, Pipeline
 from pipelines.core.errors import ConfigError
 from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
-from pipelines.core.registry import find_pipeline, load_engine, load_pipeline, pipeline_modules
+from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import from_name
-from pipelines.engines.base import EngineOptions
 from server import encode, wire
-from tests.contract.every import forms, minimal_body, schema
-from tests.driver import Driver, Remembering, config_of
+from tests.contract.every import check_result, forms, minimal_body, schema
+from tests.driver import Driver, Remembered, config_of
 
 
 def minimal_request(module, operation, form):
     return msgspec.convert(minimal_body(module, operation, form), form.request)
 
 
-def load(stage):
-    """Its engine; most tests here do other things with the same pictures."""
-    return Remembering(load_engine(stage.engine_name)(stage.model, EngineOptions(threads=2)))
+@pytest.fixture(scope="module")
+def remembered():
+    """Most tests here do other things with the same pictures, and pipelines share models."""
+    return Remembered()
 
 
 @pytest.fixture(scope="module", params=pipeline_modules())
-def driver(request):
-    with Driver(config_of(load_pipeline(request.param).names[0]), load) as driver:
+def driver(request, remembered):
+    with Driver(config_of(load_pipeline(request.param).names[0]), remembered) as driver:
         yield driver
 
 
@@ -167,6 +166,5 @@ def test_answers_fit_their_slot_and_their_schema(driver, visualize):
                         visualize=wanted, data_info=info, font=ModelStore().font,
                     )
                 )  # fmt: skip
-                described = schema(config.name, operation, form)["result"]
                 sent = json.loads(encode.success(form.generation, "id", answer))
-                jsonschema.validate(sent["result"], described, jsonschema.Draft202012Validator)
+                check_result(sent["result"], config.name, operation, form)

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.core.base import Item
-from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from tests.driver import Driver, config_of
+from tests.golden.answers import answer
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 PIPELINES = ("image_classification", "image_multilabel_classification")
@@ -48,16 +47,10 @@ def driver_of(pipeline, variant, engine, folder):
     return Driver(msgspec.structs.replace(config, models={"classification": changed}))
 
 
-def answer(driver, generation, name, request):
+def read(driver, generation, name, request):
     """``categories`` of an input as (id, name, score)."""
-    (operation,) = driver.pipeline.operations
-    form = next(form for form in operation.forms if form.generation == generation)
-    body = msgspec.convert({"image": "", **request}, form.request)
-    params = form.params(body, driver.config)
     image = cv2.imread(str(CASES / "image_classification" / name), cv2.IMREAD_COLOR)
-    (found,) = driver(Item(params, image))
-    reply = Reply(body, params, driver.config, [Page(found, *image.shape[1::-1])], False, None, lambda: "")
-    return [tuple(entry.values()) for entry in form.respond(reply)["categories"]]
+    return [tuple(entry.values()) for entry in answer(driver, generation, request, image)["categories"]]
 
 
 def check(found, case):
@@ -83,7 +76,7 @@ def test_answers_are_those_of_paddlex(pipeline, variant, engine, tmp_path):
     assert len({case["input"] for case in cases}) == 9
     with driver_of(pipeline, variant, engine, tmp_path) as driver:
         for case in cases:
-            check(answer(driver, "v3", case["input"], case["request"]), case)
+            check(read(driver, "v3", case["input"], case["request"]), case)
 
 
 @pytest.mark.engine
@@ -92,7 +85,7 @@ def test_the_2024_generation_resizes_with_opencv_whatever_the_model_says(pipelin
     cases = [case for case in golden(pipeline)["cases"] if case["variant"] == "own" and not case["request"]]
     with driver_of(pipeline, "pil", "onnxruntime", tmp_path) as driver:
         for case in cases:
-            found = answer(driver, "2024", case["input"], {})
+            found = read(driver, "2024", case["input"], {})
             check(found, case)
             assert all(score == round(score, 5) for *_, score in found)
 

@@ -7,20 +7,16 @@ import json
 from pathlib import Path
 
 import cv2
-import msgspec
 import numpy as np
-import orjson
 import pytest
 import yaml
 
-from pipelines.core.base import Item
 from pipelines.core.config import PipelineConfig
-from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.yaml_config import from_document
-from pipelines.engines.base import EngineOptions
-from tests.driver import Driver, Remembering
+from tests.driver import Driver, Remembered
+from tests.golden.answers import answer
 
 FOLDER = Path(__file__).resolve().parents[1] / "cases" / "object_detection"
 RUNS = sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "schema")
@@ -31,38 +27,24 @@ def recorded(run):
     return json.loads((FOLDER / f"{run}.json").read_text())
 
 
-def config_of(document):
+def config_of(document, engine):
     """The pipeline of a YAML whose ``model_dir`` is a name in the model store."""
     spec = from_document(document)
     models = {role: ModelStore().resolve(choice.directory) for role, choice in spec.models.items()}
-    engines = dict.fromkeys(models, "")
+    engines = dict.fromkeys(models, engine)
     return PipelineConfig(spec.name, spec.title, spec.generation, spec.options, models, engines)
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
-def load(request):
-    """``(stage) -> Engine``; every model is loaded once."""
-    cls, known = load_engine(request.param), {}
-    assert cls.available() is None, "the extra 'test' brings every engine"
-
-    def loaded(stage):
-        if stage.model.directory not in known:
-            known[stage.model.directory] = Remembering(cls(stage.model, EngineOptions(threads=2)))
-        return known[stage.model.directory]
-
-    return loaded
+def engine(request):
+    assert load_engine(request.param).available() is None, "the extra 'test' brings every engine"
+    return request.param
 
 
-def answers(driver, form, image, request):
-    """``result`` as the server writes it, without a picture."""
-    body = msgspec.json.decode(json.dumps({"image": "", **request}), type=form.request)
-    params = form.params(body, driver.config)
-    (found,) = driver(Item(params=params, image=image))
-    if isinstance(found, Exception):
-        raise found
-    height, width = image.shape[:2]
-    reply = Reply(body, params, driver.config, [Page(found, width, height)], False, None, lambda: "")
-    return json.loads(orjson.dumps(form.respond(reply), option=orjson.OPT_SERIALIZE_NUMPY))
+@pytest.fixture(scope="module")
+def load(engine):
+    """Every model is loaded once."""
+    return Remembered()
 
 
 def check_equal(found, expected):
@@ -77,18 +59,18 @@ def check_equal(found, expected):
 
 @pytest.mark.engine
 @pytest.mark.parametrize("run", RUNS)
-def test_objects_are_those_that_paddlex_found(load, run):
+def test_objects_are_those_that_paddlex_found(engine, load, run):
     record, checked = recorded(run), 0
     document = yaml.safe_load(record["yaml"])
     if run == "small":  # PaddleX reads this threshold and does not use it (docs/compatibility.md)
         document["SubModules"]["SmallObjectDetection"]["threshold"] = None
-    with Driver(config_of(document), load) as driver:
+    with Driver(config_of(document, engine), load) as driver:
         for form in load_pipeline(driver.config.name).operations[0].forms:
             for case in record["cases"]:
                 if form.generation == "2024" and (case["request"] or "layout" in run):
                     continue  # that generation has neither
                 image = cv2.imdecode(np.fromfile(FOLDER / case["input"], np.uint8), cv2.IMREAD_COLOR)
-                result = answers(driver, form, image, case["request"])
+                result = answer(driver, form.generation, case["request"], image)
                 check_equal(result["detectedObjects"], case["objects"])
                 checked += len(case["objects"])
     assert checked > 5

@@ -11,11 +11,9 @@ import pytest
 import yaml
 
 from kernels.masks import decode_mask
-from pipelines.core.base import Item
 from pipelines.core.config import ModelFiles
-from pipelines.core.forms import Page, Reply
-from server import encode
-from tests.driver import Driver, config_of
+from tests.driver import Driver, Remembered, config_of
+from tests.golden.answers import answer
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 EQUAL_PIXELS, MASK_IOU, SCORE, BOX_PX, HALF_PX = 0.9999, 0.999, 1e-4, 0.5, 1e-3
@@ -35,20 +33,10 @@ def cases(pipeline, *, starter):
     ]
 
 
-def answer(driver, pipeline, case):
-    """``result`` as a client of 3.x gets it."""
-    (operation,) = driver.pipeline.operations
-    form = operation.forms[0]
-    request = msgspec.convert({"image": "", **case["request"]}, form.request)
-    params = form.params(request, driver.config)
+def read(driver, pipeline, case):
+    """What a driver answers to a case."""
     image = cv2.imread(str(CASES / pipeline / case["input"]), cv2.IMREAD_COLOR)
-    (found,) = driver(Item(params, image))
-    if isinstance(found, Exception):
-        raise found
-    visualize = bool(case["request"].get("visualize"))
-    pages = [Page(found, image.shape[1], image.shape[0], image if visualize else None)]
-    reply = Reply(request, params, driver.config, pages, visualize, None, lambda: "")
-    return json.loads(encode.success("v3", "id", form.respond(reply)))["result"]
+    return answer(driver, "v3", case["request"], image)
 
 
 def check_map(result, case, pipeline):
@@ -107,7 +95,7 @@ def drivers(engine):
 
     def driver(pipeline):
         if pipeline not in made:
-            made[pipeline] = Driver(config_of(pipeline, engine))
+            made[pipeline] = Driver(config_of(pipeline, engine), Remembered())
         return made[pipeline]
 
     yield driver
@@ -119,19 +107,19 @@ def drivers(engine):
 @pytest.mark.parametrize("case", cases("semantic_segmentation", starter=True))
 def test_labels_are_paddlexs(drivers, case):
     pipeline = "semantic_segmentation"
-    check_map(answer(drivers(pipeline), pipeline, case), case, pipeline)
+    check_map(read(drivers(pipeline), pipeline, case), case, pipeline)
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("case", cases("anomaly_detection", starter=True))
 def test_anomalies_are_paddlexs(drivers, case):
-    check_map(answer(drivers("anomaly_detection"), "anomaly_detection", case), case, "anomaly_detection")
+    check_map(read(drivers("anomaly_detection"), "anomaly_detection", case), case, "anomaly_detection")
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("case", cases("instance_segmentation", starter=True))
 def test_instances_are_paddlexs(drivers, case):
-    check_instances(answer(drivers("instance_segmentation"), "instance_segmentation", case), case)
+    check_instances(read(drivers("instance_segmentation"), "instance_segmentation", case), case)
 
 
 @pytest.fixture(scope="module")
@@ -165,4 +153,4 @@ def strongest(tmp_path_factory):
 def test_sizes_are_paddlexs(strongest, case):
     """Every rule of a model's Resize, and what a request makes of it: labels at the picture's size."""
     pipeline = "semantic_segmentation"
-    check_map(answer(strongest(case["variant"]), pipeline, case), case, pipeline)
+    check_map(read(strongest(case["variant"]), pipeline, case), case, pipeline)
