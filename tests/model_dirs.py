@@ -21,9 +21,10 @@ DETECTION = {
     },
     "PostProcess": {"name": "DBPostProcess", "thresh": 0.4, "box_thresh": 0.7, "unclip_ratio": 1.6},
 }
+ALPHABET = list("0123456789abcdef")
 RECOGNITION = {
     "PreProcess": {"transform_ops": [{"RecResizeImg": {"image_shape": [3, 48, 320]}}]},
-    "PostProcess": {"name": "CTCLabelDecode", "character_dict": list("0123456789abcdef")},
+    "PostProcess": {"name": "CTCLabelDecode", "character_dict": ALPHABET},
 }
 PADDLEOCR_LINE = {
     "PreProcess": {"transform_ops": [{"ClsResizeImg": {"image_shape": [3, 48, 192]}}]},
@@ -118,6 +119,17 @@ def spelled(characters, texts, steps, sure=0.9):
         for place, character in enumerate(text):
             row[2 * place, alphabet.index(character)] = sure
     return answer
+
+
+def finds_dark(tensor):
+    """1.0 where a pixel is dark, as the description of DETECTION normalises it."""
+    return ((tensor[:, :1] + 1) * 127.5 < 180).astype(np.float32)
+
+
+def reads_grey(tensor):
+    """Spells the grey in the middle of the line, turned lines with an f in front."""
+    greys = [round(float(one[0, 24, 10] + 1) * 127.5) for one in tensor]
+    return spelled(ALPHABET, [f"{grey:x}" for grey in greys], tensor.shape[3] // 8)
 
 
 def box(left, top, right, bottom):

@@ -9,9 +9,17 @@ from pipelines.core.errors import BadRequest, EngineError
 from pipelines.core.ocr_api import OcrOptions, OcrParams
 from pipelines.ocr import OcrPipeline
 from tests.driver import Driver
-from tests.model_dirs import DETECTION, PADDLEOCR_LINE, PAGE, RECOGNITION, Scripted, model, spelled
+from tests.model_dirs import (
+    DETECTION,
+    PADDLEOCR_LINE,
+    PAGE,
+    RECOGNITION,
+    Scripted,
+    finds_dark,
+    model,
+    reads_grey,
+)
 
-ALPHABET = RECOGNITION["PostProcess"]["character_dict"]
 #: Dark bars on a white page: (top, left, right, grey). The grey is what the scripted recogniser reads.
 BARS = (
     (300, 40, 400, 0x60),
@@ -29,17 +37,6 @@ def page(bars=BARS, height=384, width=640):
     for top, left, right, grey in bars:
         image[top : top + 30, left:right] = grey
     return image
-
-
-def finds_dark(tensor):
-    """1.0 where a pixel is dark, as the description of DETECTION normalises it."""
-    return ((tensor[:, :1] + 1) * 127.5 < 180).astype(np.float32)
-
-
-def reads_grey(tensor):
-    """Spells the grey in the middle of the line, turned lines with an f in front."""
-    greys = [round(float(one[0, 24, 10] + 1) * 127.5) for one in tensor]
-    return spelled(ALPHABET, [f"{grey:x}" for grey in greys], tensor.shape[3] // 8)
 
 
 def says(*classes):

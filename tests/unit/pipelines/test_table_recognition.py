@@ -14,9 +14,18 @@ from pipelines.engines.base import TensorSpec
 from pipelines.ocr import PIPELINE as Ocr
 from pipelines.table_recognition import TableRecognition
 from tests.driver import Driver
-from tests.model_dirs import DETECTION, LAYOUT, PAGE, RECOGNITION, TABLE, Scripted, model, spelled
+from tests.model_dirs import (
+    DETECTION,
+    LAYOUT,
+    PAGE,
+    RECOGNITION,
+    TABLE,
+    Scripted,
+    finds_dark,
+    model,
+    reads_grey,
+)
 
-ALPHABET = RECOGNITION["PostProcess"]["character_dict"]
 VOCABULARY = ["sos", "<tr>", "</tr>", "<td", ">", "</td>", ' colspan="2"', "<td></td>", "eos"]
 #: x1, y1, x2, y2 of a table and what is in it: (left, top, right, grey) of bars 30 px high.
 BOX = (100.6, 80.4, 500.0, 280.0)
@@ -34,15 +43,6 @@ def page(bars=(*OUTSIDE, *INSIDE), height=384, width=640):
     for left, top, right, grey in bars:
         image[top : top + 30, left:right] = grey
     return image
-
-
-def finds_dark(tensor):
-    return ((tensor[:, :1] + 1) * 127.5 < 180).astype(np.float32)
-
-
-def reads_grey(tensor):
-    greys = [round(float(one[0, 24, 10] + 1) * 127.5) for one in tensor]
-    return spelled(ALPHABET, [f"{grey:x}" for grey in greys], tensor.shape[3] // 8)
 
 
 class Layout(Scripted):

@@ -5,9 +5,7 @@ import pytest
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.lines import Line
 from pipelines.stages.text_recognition import RUN_COLUMNS, TextRecognition
-from tests.model_dirs import RECOGNITION, Scripted, box, model, spelled
-
-ALPHABET = RECOGNITION["PostProcess"]["character_dict"]
+from tests.model_dirs import ALPHABET, RECOGNITION, Scripted, box, model, spelled
 
 
 def stage(tmp_path, **post):

@@ -321,17 +321,22 @@ def test_a_result_for_an_earlier_generation_is_no_result():
 # --- deaths
 
 
+def finished(bench, lease):
+    """What to wait for, and the length of its result: a device has written it and told nobody."""
+    lane = bench.memory.segment.device(0)
+    lane.incarnate(os.getpid(), 5)
+    lane.state = READY
+    answer = bench.hand_over(lease)
+    assert bench.slots.claim(lease.slot, lease.generation, 5)
+    length = wire.write_result(lease.view, Shape(blob_bytes=3), ToyResult([1]), wire.Timings())
+    assert bench.slots.finish(lease.slot, lease.generation, 5, length)
+    return answer, length
+
+
 def test_a_result_whose_hint_died_is_found_by_the_scan():
     async def test(bench):
-        lane = bench.memory.segment.device(0)
-        lane.incarnate(os.getpid(), 5)
-        lane.state = READY
         with bench.dispatcher.take(10_000) as lease:
-            answer = bench.hand_over(lease)
-            slots = bench.slots
-            assert slots.claim(lease.slot, lease.generation, 5)
-            length = wire.write_result(lease.view, Shape(blob_bytes=3), ToyResult([1]), wire.Timings())
-            assert slots.finish(lease.slot, lease.generation, 5, length)
+            answer, length = finished(bench, lease)
             bench.dispatcher.tick()
             assert not answer.done(), "nobody has said that anything happened"
             bench.memory.segment.bump_scan_epoch()
@@ -344,14 +349,8 @@ def test_a_result_whose_hint_died_is_found_by_the_scan():
 
 def test_a_lost_wake_up_is_repaired_by_the_tick_and_counted():
     async def test(bench):
-        lane = bench.memory.segment.device(0)
-        lane.incarnate(os.getpid(), 5)
-        lane.state = READY
         with bench.dispatcher.take(10_000) as lease:
-            answer = bench.hand_over(lease)
-            bench.slots.claim(lease.slot, lease.generation, 5)
-            length = wire.write_result(lease.view, Shape(blob_bytes=3), ToyResult([1]), wire.Timings())
-            bench.slots.finish(lease.slot, lease.generation, 5, length)
+            answer, _ = finished(bench, lease)
             Ring.to_worker(bench.memory.segment, 0, 0).push(lease.slot, lease.generation)
             bench.dispatcher.tick()
             assert not answer.done(), "its wake-up may still be on the way"
