@@ -1,16 +1,24 @@
 """Every form of every operation of every pipeline, and what its schema says."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from pipelines.core.registry import load_pipeline, pipeline_modules
+from tests.driver import config_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 #: What a request needs besides its file, by schema type; enough to build a minimal body.
 PLACEHOLDERS = {"string": "QUJD", "array": [], "object": {}, "integer": 1, "boolean": False}
+
+
+@cache
+def defaults(module):
+    """What ``--pipeline`` with its first name gives; every file of its models has been read."""
+    return config_of(load_pipeline(module).names[0])
 
 
 def forms():

@@ -13,8 +13,8 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
 from pipelines.core.yaml_config import from_name
 from server import encode, wire
-from tests.contract.every import check_result, forms, minimal_body, schema
-from tests.driver import Driver, Remembered, config_of
+from tests.contract.every import check_result, defaults, forms, minimal_body, schema
+from tests.driver import Driver, Remembered
 
 
 def minimal_request(module, operation, form):
@@ -29,7 +29,7 @@ def remembered():
 
 @pytest.fixture(scope="module", params=pipeline_modules())
 def driver(request, remembered):
-    with Driver(config_of(load_pipeline(request.param).names[0]), remembered) as driver:
+    with Driver(defaults(request.param), remembered) as driver:
         yield driver
 
 
@@ -83,7 +83,7 @@ def test_the_request_has_the_fields_of_the_schema(module, operation, form):
 
 @pytest.mark.parametrize(("module", "operation", "form"), forms())
 def test_parameters_survive_the_trip_to_the_device(module, operation, form):
-    params = form.params(minimal_request(module, operation, form), config_of(load_pipeline(module).names[0]))
+    params = form.params(minimal_request(module, operation, form), defaults(module))
     shape = wire.Shape(height=4, width=4)
     slot = memoryview(bytearray(wire.slot_bytes(shape, 0)))
     length = wire.write_request(slot, 0, 0, operation.forms.index(form), shape, params)
@@ -93,7 +93,7 @@ def test_parameters_survive_the_trip_to_the_device(module, operation, form):
 @pytest.mark.parametrize(("module", "operation", "form"), forms())
 def test_a_larger_input_costs_no_less(module, operation, form):
     cls = load_pipeline(module)
-    params = form.params(minimal_request(module, operation, form), config_of(cls.names[0]))
+    params = form.params(minimal_request(module, operation, form), defaults(module))
     assert 0 < cls.cost_ms(params, 500, 500) <= cls.cost_ms(params, 2000, 3000)
     assert 0 < cls.result_bytes(params, 500, 500) <= cls.result_bytes(params, 2000, 3000)
 

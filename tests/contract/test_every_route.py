@@ -20,7 +20,7 @@ from pipelines.core.registry import load_pipeline, pipeline_modules
 from server.config import Config, DeviceConfig
 from server.decode import endpoints
 from tests.conditions import wait_for
-from tests.contract.every import check_result, forms, minimal_body, schema
+from tests.contract.every import check_result, defaults, forms, minimal_body, schema
 from tests.driver import Stages, config_of
 from tests.harness import Server
 
@@ -55,9 +55,9 @@ def bare(module):
 
 
 @pytest.fixture(scope="module")
-def config():
+def everything():
     return Config(
-        pipelines=tuple(config_of(load_pipeline(module).names[0]) for module in pipeline_modules()),
+        pipelines=tuple(map(defaults, pipeline_modules())),
         devices=(DeviceConfig(threads=2, all_threads=2),),
         host="127.0.0.1",
         api_generation="2024",
@@ -66,10 +66,10 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def canaries(config):
+def canaries(everything):
     """Module to the file that its canary is, in base64."""
     found = {}
-    for each in config.pipelines:
+    for each in everything.pipelines:
         canary = load_pipeline(each.name)(each, Stages()).canary()
         if canary.image is not None:
             content = cv2.imencode(".png", canary.image)[1].tobytes()
@@ -80,8 +80,8 @@ def canaries(config):
 
 
 @pytest.fixture(scope="module")
-def server(config, tmp_path_factory):
-    with Server(config, tmp_path_factory.mktemp("routes")) as running:
+def server(everything, tmp_path_factory):
+    with Server(everything, tmp_path_factory.mktemp("routes")) as running:
         running.wait_ready(120)
         yield running
 
