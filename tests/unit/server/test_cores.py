@@ -105,13 +105,12 @@ def test_shares(cores, shares):
     assert cpu_devices(cores, 1000 * GIB) == tuple(DeviceConfig("cpu", *share) for share in shares)
 
 
-@pytest.mark.parametrize("cores", range(1, 200))
-def test_shares_never_ask_for_more_cores_than_there_are(cores):
-    devices = cpu_devices(cores, 1000 * GIB)
-    assert sum(device.threads for device in devices) <= cores
-    assert sum(device.threads for device in devices) > cores * 0.65
-    assert all(device.threads <= device.all_threads <= cores for device in devices)
-    assert len(devices) <= 16
+def test_shares_never_ask_for_more_cores_than_there_are():
+    for cores in range(1, 200):
+        devices = cpu_devices(cores, 1000 * GIB)
+        assert cores * 0.65 < sum(device.threads for device in devices) <= cores
+        assert all(device.threads <= device.all_threads <= cores for device in devices), cores
+        assert len(devices) <= 16, cores
 
 
 def test_memory_bounds_the_shares():
