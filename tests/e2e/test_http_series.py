@@ -41,7 +41,8 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIP_NO_INDEX", "1")  # plots are drawn without a font
         policy = msgspec.structs.replace(POLICY, heartbeat_ns=20_000_000_000)  # a test stops the device
-        with Server(msgspec.structs.replace(configs[0], pipelines=pipelines), folder, policy) as running:
+        config = msgspec.structs.replace(configs[0], pipelines=pipelines, drain_grace_ms=0)
+        with Server(config, folder, policy) as running:
             running.wait_ready()
             yield running
 

@@ -5,23 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).resolve().parent
+SUBJECTS = ("resize", "text", "warp", "boxes", "nms")
 
 
-@pytest.mark.parametrize("subject", ["resize", "text", "warp", "boxes", "nms"])
-def test_portable_bodies_pass_the_same_tests(subject):
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        HERE / f"test_{subject}.py",
-    ]
+def test_portable_bodies_pass_the_same_tests():
+    files = [HERE / f"test_{subject}.py" for subject in SUBJECTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     done = subprocess.run(
         command,
         capture_output=True,
