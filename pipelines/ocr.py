@@ -12,8 +12,9 @@ import numpy as np
 from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.detection_size import DetectionParams
+from pipelines.core.examples import pages
 from pipelines.core.forms import Operation
-from pipelines.core.ocr_api import OcrForm, OcrForm2024, OcrOptions, OcrPage, OcrParams
+from pipelines.core.ocr_api import OcrForm, OcrForm2024, OcrOptions, OcrPage, OcrParams, OcrRequest
 from pipelines.core.ocr_yaml import beta_options, v3_options
 from pipelines.core.reading import Reader, official, reading_bytes, reading_cost_ms
 from pipelines.core.stage import Call, StageFactory
@@ -100,6 +101,15 @@ class OcrPipeline(Pipeline):
             expect=_CANARY_TEXT if official(self._config) else "",
         )
         return Item(params=params, image=page)
+
+    def examples(self) -> Sequence[Item]:
+        """Pages as they are read by default, with every model that is loaded."""
+        params = msgspec.structs.replace(
+            OcrForm().params(OcrRequest(""), self._config),
+            doc_orientation=self._reader.page is not None,
+            textline_orientation=self._reader.line is not None,
+        )
+        return [Item(params, page) for page in pages()]
 
 
 PIPELINE = OcrPipeline

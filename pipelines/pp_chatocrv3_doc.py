@@ -16,6 +16,7 @@ from pipelines.core.chat_forms import ChatForm2024, ChatFormV3, RetrievalForm, V
 from pipelines.core.chat_settings import Desk, chat_files
 from pipelines.core.config import Generation, PipelineConfig
 from pipelines.core.embedding import embedded, embedding_bytes, embedding_cost_ms
+from pipelines.core.examples import TEXTS, pages
 from pipelines.core.forms import Operation
 from pipelines.core.reading import official, stage_of
 from pipelines.core.stage import Call, StageFactory
@@ -148,6 +149,15 @@ class ChatOcr(Pipeline):
         expect = _CANARY_TEXT if official(self._config) else ""
         ocr = msgspec.structs.replace(params.ocr, expect=expect)
         return Item(params=msgspec.structs.replace(params, ocr=ocr), image=page)
+
+    def examples(self) -> Sequence[Item]:
+        """Pages as they are looked at by default, and texts for the embedding model."""
+        params = VisualForm().params(VisualRequest(""), self._config)
+        items = [Item(params, page) for page in pages()]
+        if self._embedding is not None:
+            size = EmbedParams(len(TEXTS), sum(map(len, TEXTS)))
+            items.append(Item(size, blob=memoryview(msgspec.json.encode(TEXTS))))
+        return items
 
 
 PIPELINE = ChatOcr

@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.core.base import Item, Pipeline, Role
 from pipelines.core.box_rules import Boxes, BoxRules
 from pipelines.core.config import Generation, PipelineConfig
+from pipelines.core.examples import pages
 from pipelines.core.forms import Operation
 from pipelines.core.ocr_api import ReadingSettings
 from pipelines.core.reading import (
@@ -155,6 +156,12 @@ class TableRecognition(Pipeline):
             expect=_CANARY_TEXT if official(self._config) else "",
         )
         return Item(params=TableParams(reading, layout=self._layout is not None), image=page)
+
+    def examples(self) -> Sequence[Item]:
+        """Pages, and the canary's table, read as by default."""
+        params = TableForm().params(TableRequest(""), self._config)
+        canary = np.array(self.canary().image)
+        return [Item(params, page) for page in (*pages(), canary)]
 
 
 PIPELINE = TableRecognition

@@ -1,26 +1,19 @@
-"""From options to a :class:`~server.config.Config`: pipeline, models, engines, devices."""
+"""From options to a :class:`~server.config.Config`: what is to run, and how a plan says it runs best."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
-from pipelines.core.base import Role
-from pipelines.core.config import Generation, ModelFiles, PipelineConfig
-from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
-from pipelines.core.registry import load_engine, load_pipeline
-from pipelines.core.scalers import with_scaler
-from pipelines.core.yaml_config import PipelineSpec, load
 from server.access import read_access
-from server.choose import EngineWish, choose_engine, fitting, parse_hpi_config, reads_onnx
-from server.config import Config, DeviceConfig, Limits
-from server.cores import Machine, cpu_devices, default_workers, gpu_devices
-
-#: Lanes that the segment can have per kind, one of them spare (kernels/segment.pyi).
-_MAX_DEVICES = 63
+from server.config import Config, Limits
+from server.cores import Machine, default_workers
+from server.plan_facts import facts_of
+from server.plan_file import Plan, read_plan
+from server.resolved import Resolved, pipeline_config, resolve
 
 
 def build_config(
@@ -35,47 +28,31 @@ def build_config(
         args: from :func:`server.options.parse`.
         store: resolves the models, fetching what is missing.
         machine: what may be used of this computer.
-        notice: takes one line for each option or key that is accepted and has no effect.
+        notice: takes one line for each option or key that is accepted and has no effect, and for a plan
+            that is missing.
 
     Raises:
         ConfigError: a wrong name, file, key or value; one line.
     """
     machine = machine or Machine()
-    device = _check_device(args.device)
-    wish = EngineWish(
-        args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
-    )
-    spec = load(args.pipeline, args.models)
-    for line in _notices(args, spec):
-        if notice:
-            notice(line)
-    models, absent = _resolved(spec, store, wish)
-    engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
-    pipeline = PipelineConfig(
-        name=spec.name,
-        title=spec.title,
-        generation=spec.generation,
-        options=spec.options,
-        models={
-            role: with_scaler(fitting(model, engines[role]), args.allow_pickle_scaler, store.root)
-            for role, model in models.items()
-        },
-        engines=engines,
-        serving=spec.serving,
-        padding=args.padding,
-        absent=absent,
-        files=load_pipeline(spec.name).fetch(spec.options, store.root, store.stream),
-    )
-    cores = machine.cores()
+    resolved = resolve(args, store, machine, notice)
+    plan = None
+    if resolved.wants_plan:
+        facts = facts_of(resolved)
+        plan = read_plan(store.root, facts, notice)
+        if plan is None and notice:
+            names = ", ".join(sorted(set(resolved.engines.values())))
+            notice(f"no plan for these models here yet, see docs/engine-plan.md: {names} in f32")
+    engines, precisions = _chosen(resolved, plan)
     limits = {field.name: getattr(args, field.name) for field in msgspec.structs.fields(Limits)}
     return Config(
-        pipelines=(pipeline,),
-        devices=_devices(device, engines.values(), machine),
-        workers=args.workers or default_workers(cores),
+        pipelines=(pipeline_config(args, store, resolved, engines, precisions),),
+        devices=resolved.devices,
+        workers=args.workers or default_workers(machine.cores()),
         host=args.host,
         port=args.port,
         api_generation=args.api_generation,
-        precision=args.precision,
+        precision=resolved.precision,
         cache_dir=str(store.root),
         log_format=args.log_format,
         log_level=args.log_level,
@@ -87,78 +64,11 @@ def build_config(
     )
 
 
-def _resolved(
-    spec: PipelineSpec, store: ModelStore, wish: EngineWish
-) -> tuple[dict[str, ModelFiles], dict[str, str]]:
-    """Role to model, and optional role to why there is none. Raises ConfigError."""
-    roles = load_pipeline(spec.name).roles
-    models, absent = {}, {}
-    for role, choice in spec.models.items():
-        try:
-            models[role] = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
-        except ConfigError as error:
-            where = _key(roles[role], spec.generation)
-            if not roles[role].optional or choice.directory is not None:
-                raise ConfigError(f"{where}: {error}") from error
-            absent[role] = f"{where}: {choice.name}: {error}"
-    return models, absent
-
-
-def _key(role: Role, generation: Generation) -> str:
-    """Where a YAML says which model a role has."""
-    if generation == "2024" and role.beta_key:
-        return f"Pipeline.{role.beta_key}"
-    *pipelines, module = role.submodule.split(".")
-    return ".".join([*(f"SubPipelines.{name}" for name in pipelines), f"SubModules.{module}"])
-
-
-def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:
-    lines = []
-    if args.serial_number is not None or args.update_license:
-        lines.append("--serial_number and --update_license are accepted; no licence is needed here")
-    if args.engine and args.use_hpip:
-        lines.append("--use_hpip has no effect beside --engine, as in PaddleX")
-    return lines + [f"{key} has no effect here" for key in spec.ignored]
-
-
-def _check_device(text: str | None) -> tuple[str, tuple[int, ...]]:
-    """``(kind, numbers)``; kind is empty for the default. Raises ConfigError."""
-    if text is None:
-        return "", ()
-    kind, _, rest = text.partition(":")
-    numbers = rest.split(",") if rest else []
-    fine = all(number.isdecimal() for number in numbers) and (bool(rest) or ":" not in text)
-    if kind not in {"cpu", "gpu"} or not fine:
-        raise ConfigError(f"unknown device {text!r}; write cpu, cpu:N, gpu or gpu:I,J")
-    found = tuple(int(number) for number in numbers)
-    if kind == "cpu" and (len(found) > 1 or (found and not 1 <= found[0] <= _MAX_DEVICES)):
-        raise ConfigError(f"device {text!r}: cpu:N makes N shares of the cores, 1 to {_MAX_DEVICES}")
-    if len(set(found)) != len(found):
-        raise ConfigError(f"device {text!r} names a GPU twice")
-    return kind, found
-
-
-def _devices(
-    device: tuple[str, tuple[int, ...]], engines: Iterable[str], machine: Machine
-) -> tuple[DeviceConfig, ...]:
-    kind, numbers = device
-    if kind != "cpu":
-        usable = _usable_gpus(set(engines))
-        if isinstance(usable, int):
-            missing = [number for number in numbers if number >= usable]
-            if missing:
-                raise ConfigError(f"there is no GPU {missing[0]}: {usable} can be used")
-            return gpu_devices(numbers or tuple(range(usable)), machine)
-        if kind == "gpu":
-            raise ConfigError(f"no GPU can be used: {usable}")
-    nodes = {node: len(cpus) for node, cpus in machine.nodes().items()}
-    return cpu_devices(machine.cores(), machine.memory_bytes(), numbers[0] if numbers else None, nodes)
-
-
-def _usable_gpus(engines: set[str]) -> int | str:
-    """How many GPUs all of these engines can use, or why none."""
-    counts = {name: load_engine(name).gpus() for name in sorted(engines)}
-    blind = [name for name, count in counts.items() if count == 0]
-    if blind:
-        return f"engine {', '.join(blind)} sees none here"
-    return min(counts.values())
+def _chosen(resolved: Resolved, plan: Plan | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Role to engine, and role to a reduced precision: those of a plan where there is one."""
+    engines, precisions = dict(resolved.engines), dict[str, str]()
+    for role, choice in plan.choices.items() if plan else ():
+        engines[role] = choice.engine
+        if choice.precision != "f32":
+            precisions[role] = choice.precision
+    return engines, precisions

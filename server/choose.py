@@ -87,13 +87,39 @@ def _wished(asked: EngineWish, choice: ModelChoice) -> str | None:
     return None
 
 
+def is_open(asked: EngineWish, choice: ModelChoice) -> bool:
+    """Whether high-performance inference is asked for, and its engine is left to us."""
+    for wish in (asked, choice):
+        if wish.engine:
+            return False
+        if wish.use_hpip is not None:
+            return wish.use_hpip and (wish.hpi_config or choice.hpi_config or {}).get("backend") is None
+    return False
+
+
+def reference_engine(model: ModelFiles, otherwise: str) -> str:
+    """The engine whose answers others are compared with: Paddle's own, else the first that can run it.
+
+    ``otherwise`` is for models that only one engine runs.
+    """
+    try:
+        return choose_engine(model, EngineWish(), ModelChoice(model.name))
+    except ConfigError:
+        return otherwise
+
+
 def _objection(name: str, model: ModelFiles) -> str | None:
     """Why engine ``name`` cannot run ``model`` here, or None."""
-    cls = load_engine(name)
-    if not set(cls.formats) & model.files.keys():
-        has = ", ".join(sorted(model.files.keys() - {"params"}))
-        return f"it runs {' or '.join(cls.formats)}, the model has {has}"
-    return cls.available()
+    return misfit(name, model) or load_engine(name).available()
+
+
+def misfit(name: str, model: ModelFiles) -> str | None:
+    """Which files engine ``name`` would need that ``model`` does not have, or None."""
+    formats = load_engine(name).formats
+    if set(formats) & model.files.keys():
+        return None
+    has = ", ".join(sorted(model.files.keys() - {"params"}))
+    return f"it runs {' or '.join(formats)}, the model has {has}"
 
 
 def reads_onnx(asked: EngineWish, choice: ModelChoice) -> bool:

@@ -22,6 +22,7 @@ from server.config import Config
 from server.models_command import run_models
 from server.options import PROG, parse
 from server.plan import plan
+from server.plan_command import run_plan
 from server.unix_socket import bind_unix, removed_at_the_end
 
 #: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
@@ -47,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     if argv and argv[0] == "models":
         return run_models(argv[1:])
+    if argv and argv[0] == "plan":
+        return run_plan(argv[1:])
     if argv and argv[0] == "keys":
         return keys_command(argv[1:], PROG)
     return _list() if list(argv) == ["list"] else _serve(argv)

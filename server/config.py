@@ -109,7 +109,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workers: HTTP worker processes.
         host, port: where to listen.
         api_generation: which generation answers a body that is valid in both.
-        precision: ``f32``, or a reduced precision the engine is allowed to use.
+        precision: ``f32``, or the reduced precision that a plan may have chosen for some models.
         cache_dir: model store and compiled artefacts.
         log_format: ``text`` or ``json``; ``log_level``: a logging level name.
         heartbeat_timeout_ms: a child whose beat is older is killed and replaced.

@@ -42,6 +42,7 @@ devices:
   gpu        all GPUs, one process each       gpu:0,1    these GPUs
 
 other commands:
+  python -m server plan --pipeline …            try every engine on every model (docs/engine-plan.md)
   python -m server list                         pipelines, their routes and default models; engines
   python -m server models [list]                models with a card, and which are on disk
   python -m server models names                 every name of PaddleX that its hubs are asked for
@@ -193,14 +194,19 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
         "Paddle files where it is installed, else onnxruntime)",
     )  # fmt: skip
     computing.add_argument(
-        "--use_hpip", action="store_true", default=None, help="high-performance inference: OpenVINO on CPU"
-    )
+        "--use_hpip", action="store_true", default=None,
+        help="high-performance inference: what a plan has found to be the fastest correct engine of every "
+        "model (docs/engine-plan.md); OpenVINO until there is a plan",
+    )  # fmt: skip
     computing.add_argument("--hpi_config", metavar="DICT", help="as PaddleX; 'backend' chooses the engine")
     computing.add_argument(
-        "--precision", choices=("f32", "bf16", "fp16", "auto"), default=defaults["precision"],
-        help="what an engine may compute in; less than f32 is faster where the CPU has it and can "
-        "change results (default: f32)",
+        "--precision", choices=("fp32", "f32", "bf16", "fp16", "int8", "auto"), default="fp32",
+        help="what a plan may reduce a model to where its results stay as good; auto is any of them "
+        "(default: fp32)",
     )  # fmt: skip
+    computing.add_argument(
+        "--replan", action="store_true", help="python -m server plan: measure again, whatever plan there is"
+    )
     computing.add_argument(
         "--cache_dir", metavar="DIR",
         help="models and compiled artefacts (default: $XDG_CACHE_HOME/paddle-pipeline-server)",

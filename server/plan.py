@@ -26,7 +26,7 @@ def plan(config: Config, url: str) -> str:
         rows.append(("pipeline", f"{pipeline.title} ({facts})"))
         rows += [("models", line) for line in _models(pipeline)]
         rows += [("services", line) for line in load_pipeline(pipeline.name).notes(pipeline)]
-    rows += [("devices", line) for line in _devices(config.devices, config.precision)]
+    rows += [("devices", line) for line in _devices(config.devices)]
     rows.append(("workers", str(config.workers)))
     rows += [("limits", line) for line in _limits(config)]
     rows.append(("cache", config.cache_dir))
@@ -47,7 +47,8 @@ def _models(pipeline: PipelineConfig) -> Iterator[str]:
     names = max((len(model.name) for model in pipeline.models.values()), default=0)
     for role, model in pipeline.models.items():
         engine = pipeline.engines[role]
-        loaded = f"{engine}, {_digest(model, engine)}, from {model.source}"
+        reduced = f" in {pipeline.precisions[role]}" if role in pipeline.precisions else ""
+        loaded = f"{engine}{reduced}, {_digest(model, engine)}, from {model.source}"
         yield f"{role:<{roles}}  {model.name:<{names}}  {loaded}"
     for role, reason in pipeline.absent.items():
         yield f"{role:<{roles}}  off: {reason}"
@@ -62,17 +63,17 @@ def _digest(model: ModelFiles, engine: str) -> str:
     return "no file"
 
 
-def _devices(devices: tuple[DeviceConfig, ...], precision: str) -> Iterator[str]:
+def _devices(devices: tuple[DeviceConfig, ...]) -> Iterator[str]:
     for device, same in groupby(devices):
         count = len(list(same))
         times = f"{count} x " if count > 1 else ""
         where = "" if device.node is None else f" on NUMA node {device.node}"
         if device.device != "cpu":
-            yield f"{times}{device.device}{where}, {precision}"
+            yield f"{times}{device.device}{where}"
             continue
         alone = f", {device.all_threads} when alone" if device.all_threads > device.threads else ""
         threads = "1 thread" if device.threads == 1 else f"{device.threads} threads"
-        yield f"{times}cpu{where} with {threads}{alone}, {precision}"
+        yield f"{times}cpu{where} with {threads}{alone}"
 
 
 def _limits(config: Config, per_line: int = 4) -> Iterator[str]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
@@ -35,9 +37,13 @@ class Stages(StageFactory):
         self._options = EngineOptions(
             device=device.device,
             threads=device.threads,
-            precision=config.precision,
             cache_dir=config.cache_dir or None,
         )
+        self._precisions = {
+            _identity(each.models[role], each.engines[role]): precision
+            for each in config.pipelines
+            for role, precision in each.precisions.items()
+        }
         self._stages: dict[Any, Stage] = {}
         self._forms: dict[tuple[str, str, str], Forms] = {}
 
@@ -47,6 +53,11 @@ class Stages(StageFactory):
         if key not in self._stages:
             self._stages[key] = cls(model, engine, **settings)
         return self._stages[key]
+
+    @property
+    def all(self) -> tuple[Stage, ...]:
+        """Every stage that has been asked for, in that order."""
+        return tuple(self._stages.values())
 
     def load(self) -> None:
         """Load every model.
@@ -68,7 +79,8 @@ class Stages(StageFactory):
         missing = cls.available()
         if missing is not None:
             raise ConfigError(missing)
-        share = cls(model, self._options)
+        precision = self._precisions.get(_identity(model, name), "f32")
+        share = cls(model, msgspec.structs.replace(self._options, precision=precision))
         if self._device.all_threads <= self._device.threads:
             return Forms(share, share)
         return Forms(share, share.sibling(self._device.all_threads))

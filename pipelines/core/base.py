@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TextIO
 import msgspec
 import numpy as np
 
+from . import examples
 from .config import Generation, ModelSet, PipelineConfig
 from .forms import Operation
 from .stage import StageFactory, Steps
@@ -129,3 +130,14 @@ class Pipeline(ABC):
     @abstractmethod
     def canary(self) -> Item:
         """A small real item that must succeed before a device calls itself ready."""
+
+    def examples(self) -> Sequence[Item]:
+        """Real items that make every model work: engines are compared on what their stages get.
+
+        Unless a pipeline knows better: the canary's parameters on the pictures of ``core/examples.py``, or
+        the canary itself where it is no picture.
+        """
+        canary = self.canary()
+        if canary.image is None:
+            return [canary]
+        return [Item(canary.params, picture) for picture in examples.pictures()]

@@ -54,6 +54,7 @@ class PipelineConfig(msgspec.Struct, frozen=True):
         padding: ``exact`` or ``tight`` line padding (design, section 4).
         absent: optional role to why its model could not be had.
         files: what :meth:`Pipeline.fetch` gave.
+        precisions: role to what its engine may compute in (``bf16``); f32 where it is absent.
     """
 
     name: str
@@ -66,3 +67,4 @@ class PipelineConfig(msgspec.Struct, frozen=True):
     padding: Literal["exact", "tight"] = "tight"
     absent: dict[str, str] = {}
     files: dict[str, str] = {}
+    precisions: dict[str, str] = {}

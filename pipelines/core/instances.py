@@ -53,6 +53,25 @@ def check_packed(found: Instances, height: int, width: int) -> None:
         raise EngineError(f"the masks of {len(found.masks)} objects take {size} bytes")
 
 
+def mask_iou(one: Instances, index: int, other: Instances, partner: int) -> float:
+    """Intersection over union of the pixels of two objects; 1.0 when neither has any."""
+    masks, corners = [], []
+    for found, place in ((one, index), (other, partner)):
+        height, width = found.sizes[place].tolist()
+        columns: NDArray[np.uint8] = np.zeros((width, height), np.uint8)
+        if columns.size:
+            decode_mask(found.masks[place], columns)
+        masks.append(columns.T)
+        corners.append(np.rint(found.boxes.rows[place, 2:4]).astype(np.int64)[::-1])
+    low = np.minimum(*corners)
+    high = np.maximum(*(corner + mask.shape for corner, mask in zip(corners, masks, strict=True)))
+    covered = np.zeros((2, *(high - low)), bool)
+    for page, mask, (top, left) in zip(covered, masks, (corner - low for corner in corners), strict=True):
+        page[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    union = int(covered.any(axis=0).sum())
+    return int(covered.all(axis=0).sum()) / union if union else 1.0
+
+
 def draw_instances(
     picture: NDArray[np.uint8], found: Instances, pen: Pen, recipe: Recipe = RECIPE_V3
 ) -> None:

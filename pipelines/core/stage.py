@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from . import likeness
 from .config import ModelFiles
 
 if TYPE_CHECKING:
@@ -70,6 +71,21 @@ class Stage(ABC):
     @abstractmethod
     def canary(self) -> Sequence[Call]:
         """Calls to warm the engine up and prove that it answers."""
+
+    def judge(self, expected: Sequence[Any], found: Sequence[Any]) -> str | None:
+        """Why one engine's results are worse than another's; None: they are as good.
+
+        A family says here what counts in its results: texts, boxes, pixels. Left alone, results are
+        equal but for the last digits of their numbers.
+
+        Args:
+            expected: results of :meth:`run` for several inputs, computed by the engine that is trusted.
+            found: results for the same inputs by the engine on trial.
+
+        Returns:
+            One line that names the first or the worst difference.
+        """
+        return likeness.same(expected, found)
 
 
 class StageFactory(ABC):

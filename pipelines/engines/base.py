@@ -6,6 +6,8 @@ subclass of :class:`Engine`. The module name is the engine's public name.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,6 +93,8 @@ class Engine(ABC):
     #: keys of ``ModelFiles.files`` that this engine can run, best first:
     #: "onnx", "pdmodel", "pir" (PIR ``inference.json``), "ir" (OpenVINO).
     formats: ClassVar[tuple[str, ...]]
+    #: distributions that bring the framework; what an engine is measured to be holds for one version
+    packages: ClassVar[tuple[str, ...]] = ()
 
     inputs: tuple[TensorSpec, ...]  #: graph order
     outputs: tuple[TensorSpec, ...]  #: graph order
@@ -104,6 +108,22 @@ class Engine(ABC):
     def gpus(cls) -> int:
         """How many GPUs this engine could use now; 0 when it cannot use any. Loads the framework."""
         return 0
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """What it can compute in on ``device``, ``f32`` first; empty where it cannot run at all.
+
+        Only what the hardware has arithmetic for: the rest would be no faster.
+        """
+        return ("f32",)
+
+    @classmethod
+    def version(cls) -> str:
+        """Name and version of the framework, which is not loaded for it; empty when it is not installed."""
+        for package in cls.packages:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return f"{package} {importlib.metadata.version(package)}"
+        return ""
 
     @abstractmethod
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:

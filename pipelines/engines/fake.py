@@ -29,6 +29,8 @@ _TOLERANCE = 2.0
 _STRIDE = 8
 #: Most hexadecimal digits that a checksum of 32 bits has.
 _DIGITS = 8
+#: What can be asked for (:class:`Fault`).
+Action = Literal["abort", "segv", "exit", "crash", "hang", "raise", "error", "slow", "allocate", "leak"]
 #: What ``leak`` keeps.
 _kept: list[np.ndarray] = []
 
@@ -44,7 +46,23 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     pixel: tuple[int, int, int]
-    action: Literal["abort", "segv", "exit", "crash", "hang", "raise", "error", "slow", "allocate", "leak"]
+    action: Action
+    amount: int = 0
+
+
+class FakeForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model behaves when it is loaded for one precision.
+
+    Attributes:
+        delay_ms: in place of the model's own; None leaves that.
+        mirrored: it answers for the mirror image of its input, which is wrong.
+        load, run: what happens then, with ``amount`` as in :class:`Fault`.
+    """
+
+    delay_ms: float | None = None
+    mirrored: bool = False
+    load: Action | None = None
+    run: Action | None = None
     amount: int = 0
 
 
@@ -61,6 +79,7 @@ class FakeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         delay_ms: time a run takes on one thread; more threads take less.
         scale, shift: ``pixel * scale + shift`` is how the stage normalises; undone here for colours.
         faults: the first that fits an input happens.
+        forms: precision to what is different in it.
     """
 
     kind: Literal["text_detection", "text_recognition", "classification"]
@@ -70,6 +89,7 @@ class FakeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     faults: tuple[Fault, ...] = ()
+    forms: dict[str, FakeForm] = {}
 
 
 class FakeEngine(Engine):
@@ -83,6 +103,11 @@ class FakeEngine(Engine):
         """It needs nothing."""
         return None
 
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """All of them: its models say what they are like."""
+        return ("f32", "bf16", "fp16", "int8")
+
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         """Read ``fake.json``. Raises EngineError when it is missing or wrong."""
         self._files, self._options = files, options
@@ -91,6 +116,9 @@ class FakeEngine(Engine):
             self._model = msgspec.json.decode(content, type=FakeModel)
         except (KeyError, OSError, msgspec.MsgspecError) as error:
             raise EngineError(f"{files.name} is no fake model: {error}") from error
+        self._form = self._model.forms.get(options.precision, FakeForm())
+        if self._form.load:
+            _happen(Fault((0, 0, 0), self._form.load, self._form.amount))
         output = {"text_detection": (-1, 1, -1, -1), "text_recognition": (-1, -1, self._model.classes)}
         self.inputs = (TensorSpec("x", (-1, 3, -1, -1), "float32"),)
         self.outputs = (TensorSpec("y", output.get(self._model.kind, (-1, self._model.classes)), "float32"),)
@@ -98,7 +126,8 @@ class FakeEngine(Engine):
     @property
     def delay_ms(self) -> float:
         """How long a run of this form sleeps."""
-        return self._model.delay_ms / self._options.threads
+        own = self._model.delay_ms if self._form.delay_ms is None else self._form.delay_ms
+        return own / self._options.threads
 
     def sibling(self, threads: int) -> FakeEngine:
         """The same model; its delay shrinks with the threads."""
@@ -113,8 +142,12 @@ class FakeEngine(Engine):
             raise EngineError("x is not C-contiguous")
         if self.delay_ms:
             time.sleep(self.delay_ms / 1000)
+        if self._form.run:
+            _happen(Fault((0, 0, 0), self._form.run, self._form.amount))
         for one in batch:
             self._maybe_fail(one)
+        if self._form.mirrored:
+            batch = np.ascontiguousarray(batch[..., ::-1])
         answer = {
             "text_detection": self._detect,
             "text_recognition": self._read,

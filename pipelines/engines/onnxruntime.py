@@ -70,6 +70,7 @@ class OnnxRuntimeEngine(Engine):
 
     name: ClassVar[str] = "onnxruntime"
     formats: ClassVar[tuple[str, ...]] = ("onnx",)
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime-gpu", "onnxruntime")
 
     @classmethod
     def available(cls) -> str | None:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from pipelines.core.config import ModelFiles
+from pipelines.core.cpu import reduced_precisions
 from pipelines.core.download import locked
 from pipelines.core.errors import EngineError
 
@@ -44,6 +45,7 @@ class OpenVinoEngine(Engine):
 
     name: ClassVar[str] = "openvino"
     formats: ClassVar[tuple[str, ...]] = ("onnx", "ir", "pdmodel")
+    packages: ClassVar[tuple[str, ...]] = ("openvino",)
 
     @classmethod
     def available(cls) -> str | None:
@@ -51,6 +53,11 @@ class OpenVinoEngine(Engine):
         if importlib.util.find_spec("openvino") is None:
             return "OpenVINO is not installed; the extra 'hpip' brings it: python -m pip install -e '.[hpip]'"
         return None
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """See :meth:`Engine.precisions`."""
+        return ("f32", *reduced_precisions()) if device == "cpu" else ()
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._files, self._options = files, options

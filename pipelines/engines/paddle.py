@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from pipelines.core.config import ModelFiles
+from pipelines.core.cpu import reduced_precisions
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.gpus import keep_float32
 from pipelines.core.paddle_program import Port, read_ports
@@ -35,6 +36,7 @@ class PaddleEngine(Engine):
 
     name: ClassVar[str] = "paddle"
     formats: ClassVar[tuple[str, ...]] = ("pir", "pdmodel")
+    packages: ClassVar[tuple[str, ...]] = ("paddlepaddle-gpu", "paddlepaddle")
 
     @classmethod
     def available(cls) -> str | None:
@@ -52,6 +54,13 @@ class PaddleEngine(Engine):
             if tuple(int(part) for part in version.split(".")[:2]) >= (3, 3):
                 return f"{package} {version} crashes on these models, 3.2.2 does not; {_INSTALL}"
         return None
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """bf16 through oneDNN, fp16 on a GPU."""
+        if device != "cpu":
+            return ("f32", "fp16")
+        return ("f32", *(precision for precision in reduced_precisions() if precision == "bf16"))
 
     @classmethod
     def gpus(cls) -> int:

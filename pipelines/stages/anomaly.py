@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.core.config import ModelFiles
 from pipelines.core.deploy_transforms import anomaly_input, batch_key, check_fixed
 from pipelines.core.errors import EngineError
+from pipelines.core.likeness import pixels
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
@@ -73,6 +74,11 @@ class Anomaly(Stage):
     def canary(self) -> Sequence[Call]:
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 127, np.uint8))]
+
+    def judge(self, expected: Sequence[NDArray[np.uint8]], found: Sequence[NDArray[np.uint8]]) -> str | None:
+        """By the share of pixels that get the same label."""
+        maps = zip(expected, found, strict=True)
+        return next((words for pair in maps if (words := pixels(*pair)) is not None), None)
 
 
 def opened(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.image_input import ImageInput
 from pipelines.core.inference_yml import Description
+from pipelines.core.likeness import probabilities
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.core.thresholds import Thresholds, read_thresholds
@@ -87,6 +88,17 @@ class Classification(Stage):
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 128, np.uint8), 0.0)]
 
+    def judge(
+        self, expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
+    ) -> str | None:
+        """By the best class of every picture, and by the probability of each class."""
+        for one, other in zip(expected, found, strict=True):
+            if (words := probabilities(one, other)) is not None:
+                return words
+            if one.argmax() != other.argmax():
+                return f"class {other.argmax()} is the best, not {one.argmax()}"
+        return None
+
     def names(self, classes: Sequence[int]) -> list[str]:
         """Their labels; the number itself where ``label_list`` has none."""
         labels = self._labels
@@ -108,6 +120,18 @@ class MultiLabelClassification(Classification):
             self.thresholds = self.checked(read_thresholds(post.get("threshold", 0.5)))
         except ValueError as error:
             raise about.error(f"PostProcess.{self.family}.threshold: {error}") from error
+
+    def judge(
+        self, expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
+    ) -> str | None:
+        """By the classes above the model's own thresholds, and by the probability of each class."""
+        for one, other in zip(expected, found, strict=True):
+            if (words := probabilities(one, other)) is not None:
+                return words
+            limits = self.thresholds.limits(len(one))
+            if changed := np.flatnonzero((one > limits) != (other > limits)).tolist():
+                return f"class {changed[0]} has {other[changed[0]]:.3f} for {one[changed[0]]:.3f}"
+        return None
 
     def checked(self, thresholds: Thresholds) -> Thresholds:
         """The same. Raises ValueError when they do not fit the model's labels."""

@@ -15,6 +15,7 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.detection_input import DetectionInput, Fitted, feeds_of
 from pipelines.core.errors import EngineError
 from pipelines.core.inference_yml import Description
+from pipelines.core.likeness import boxes
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
@@ -75,6 +76,12 @@ class Detection(Stage):
     def canary(self) -> Sequence[Call]:
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 127, np.uint8), BoxRules())]
+
+    def judge(self, expected: Sequence[Boxes], found: Sequence[Boxes]) -> str | None:
+        """By objects: as many in every picture, each of its class, place and score."""
+        pictures = zip(expected, found, strict=True)
+        differences = (boxes(one.rows, other.rows)[0] for one, other in pictures)
+        return next((words for words in differences if words is not None), None)
 
     def _check_size(self, engine: Engine, rows: int, columns: int) -> None:
         """Raise EngineError when a network of one size is to get another."""

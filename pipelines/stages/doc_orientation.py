@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kernels.resize import resize_normalize_chw
 from pipelines.core.config import ModelFiles
 from pipelines.core.inference_yml import Description
+from pipelines.core.likeness import same
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
 from pipelines.engines.base import Engine
@@ -61,6 +62,10 @@ class DocOrientation(Stage):
     def canary(self) -> Sequence[Call]:
         """A white page."""
         return [self.call(np.full((64, 64, 3), 255, np.uint8))]
+
+    def judge(self, expected: Sequence[int], found: Sequence[int]) -> str | None:
+        """By the angle of every page."""
+        return same(expected, found)
 
     def _prepare(self, image: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Short side to ``resize_short``, centre crop, RGB."""

@@ -17,7 +17,8 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.detection_input import DetectionInput, Fitted, feeds_of
 from pipelines.core.errors import BadRequest, EngineError
 from pipelines.core.inference_yml import Description
-from pipelines.core.instances import Instances
+from pipelines.core.instances import Instances, mask_iou
+from pipelines.core.likeness import boxes
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
@@ -36,6 +37,8 @@ _BATCHED_PIXELS = 1 << 18
 _ALONE = frozenset(
     {"PP-YOLOE_seg-S", "Cascade-MaskRCNN-ResNet50-FPN", "Cascade-MaskRCNN-ResNet50-vd-SSLDv2-FPN"}
 )
+#: Overlap (intersection over union) of two masks of one object for another engine to be as good.
+_MASK_IOU = 0.9
 #: Score from which an object counts when the model does not say.
 _DRAW_THRESHOLD = 0.5
 
@@ -113,6 +116,18 @@ class InstanceSegmentation(Stage):
     def canary(self) -> Sequence[Call]:
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 127, np.uint8), None)]
+
+    def judge(self, expected: Sequence[Instances], found: Sequence[Instances]) -> str | None:
+        """By objects as in detection, and by the pixels of each."""
+        for one, other in zip(expected, found, strict=True):
+            words, partners = boxes(one.boxes.rows, other.boxes.rows)
+            if words is not None:
+                return words
+            for index, partner in enumerate(partners):
+                overlap = mask_iou(one, index, other, partner)
+                if overlap < _MASK_IOU:
+                    return f"a mask overlaps by {overlap:.2f}"
+        return None
 
     def _found(self, rows: NDArray[np.float32], masks: NDArray[Any], picture: Picture) -> Instances:
         height, width = picture.image.shape[:2]

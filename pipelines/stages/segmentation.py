@@ -13,6 +13,7 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.deploy_transforms import SizeRule, batch_key, check_fixed, segmentation_input
 from pipelines.core.errors import EngineError
 from pipelines.core.label_maps import Labels, compact
+from pipelines.core.likeness import pixels
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch
 from pipelines.engines.base import Engine
@@ -70,3 +71,8 @@ class Segmentation(Stage):
     def canary(self) -> Sequence[Call]:
         """A grey picture."""
         return [self.call(np.full((64, 64, 3), 127, np.uint8), self._input.size_rule)]
+
+    def judge(self, expected: Sequence[Labels], found: Sequence[Labels]) -> str | None:
+        """By the share of pixels that get the same label."""
+        maps = zip(expected, found, strict=True)
+        return next((words for pair in maps if (words := pixels(*pair)) is not None), None)

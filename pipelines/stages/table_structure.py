@@ -20,6 +20,8 @@ from pipelines.engines.base import Engine
 
 #: One-thread time per table: a backbone of 80 ms and 0.6 ms for each of some hundred tokens.
 MS_PER_TABLE = 150.0
+#: How far the corner of a cell may be off for another engine to be as good, pixels of the picture.
+_CORNER_PIXELS = 4
 #: Largest input that is plausible, pixels.
 _MAX_SIZE = 2048
 
@@ -82,6 +84,16 @@ class TableStructure(Stage):
     def canary(self) -> Sequence[Call]:
         """A white picture."""
         return [self.call(np.full((64, 64, 3), 255, np.uint8))]
+
+    def judge(self, expected: Sequence[Structure], found: Sequence[Structure]) -> str | None:
+        """By the tokens of every table, and by the corners of its cells."""
+        for one, other in zip(expected, found, strict=True):
+            if one.tokens != other.tokens:
+                return f"another table: {len(other.tokens)} tokens for {len(one.tokens)}"
+            worst = int(np.abs(one.cells - other.cells).max(initial=0))
+            if worst > _CORNER_PIXELS:
+                return f"the corner of a cell is off by {worst} px"
+        return None
 
     def _outputs(
         self, outputs: Sequence[NDArray[Any]], count: int

@@ -14,6 +14,7 @@ from kernels.resize import resize_normalize_chw
 from pipelines.core.config import ModelFiles
 from pipelines.core.detection_size import DetectionParams, input_size, padded_size
 from pipelines.core.inference_yml import Description
+from pipelines.core.likeness import quads
 from pipelines.core.polygons import polygons
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
@@ -92,6 +93,11 @@ class TextDetection(Stage):
     def canary(self) -> Sequence[Call]:
         """A white page: no boxes, but the whole network runs."""
         return [self.call(np.full((64, 64, 3), 255, np.uint8), DetectionParams())]
+
+    def judge(self, expected: Sequence[NDArray[np.int16]], found: Sequence[NDArray[np.int16]]) -> str | None:
+        """By boxes: as many on every page, and each where the other is."""
+        pages = zip(expected, found, strict=True)
+        return next((words for page in pages if (words := quads(*page)) is not None), None)
 
     def _completed(self, params: DetectionParams) -> DetectionParams:
         own = self._own

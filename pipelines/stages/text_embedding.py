@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError, EngineError
+from pipelines.core.likeness import direction
 from pipelines.core.stage import Call, Stage
 from pipelines.engines.base import Engine
 
@@ -76,3 +77,10 @@ class TextEmbedding(Stage):
     def canary(self) -> Sequence[Call]:
         """A short text."""
         return self.calls(["20417"])
+
+    def judge(
+        self, expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
+    ) -> str | None:
+        """By the direction of every vector."""
+        vectors = zip(expected, found, strict=True)
+        return next((words for pair in vectors if (words := direction(*pair)) is not None), None)

@@ -11,6 +11,7 @@ import numpy as np
 from kernels.warp import crop_line_normalize_chw
 from pipelines.core.config import ModelFiles
 from pipelines.core.inference_yml import Description, Normalization
+from pipelines.core.likeness import same
 from pipelines.core.lines import Line
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
@@ -67,6 +68,10 @@ class TextOrientation(Stage):
         right, bottom = self._width, self._height
         quad = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.int16)
         return self.calls([Line(page, quad, right, bottom)])
+
+    def judge(self, expected: Sequence[list[int]], found: Sequence[list[int]]) -> str | None:
+        """By the class of every line."""
+        return same(expected, found)
 
     def _classify(self, engine: Engine, lines: Sequence[Line]) -> list[int]:
         tensor = self._scratch.tensor(len(lines), 3, self._height, self._width)

@@ -14,6 +14,7 @@ from kernels.warp import crop_line_normalize_chw
 from pipelines.core.config import ModelFiles
 from pipelines.core.errors import EngineError
 from pipelines.core.inference_yml import Description
+from pipelines.core.likeness import texts
 from pipelines.core.lines import Line
 from pipelines.core.stage import Call, Stage
 from pipelines.core.tensors import Scratch, contiguous_float32
@@ -126,6 +127,10 @@ class TextRecognition(Stage):
         right, bottom = self._base_width, self._height
         quad = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.int16)
         return self.tight([Line(page, quad, right, bottom)])
+
+    def judge(self, expected: Sequence[list[Text]], found: Sequence[list[Text]]) -> str | None:
+        """By the characters of all lines together."""
+        return texts(*([line.text for group in groups for line in group] for groups in (expected, found)))
 
     def _batch(self, lines: tuple[Line, ...], max_width: int) -> Call:
         """Lines on a canvas as wide as the widest of them, not below the ratio of ``image_shape``."""

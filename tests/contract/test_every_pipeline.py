@@ -11,6 +11,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import find_pipeline, load_pipeline, pipeline_modules
+from pipelines.core.rehearsal import rehearse
 from pipelines.core.yaml_config import from_name
 from server import encode, wire
 from tests.contract.every import check_result, defaults, forms, minimal_body, schema
@@ -101,6 +102,20 @@ def test_a_larger_input_costs_no_less(module, operation, form):
 def test_the_canary_passes(driver):
     (result,) = driver(driver.pipeline.canary())
     assert isinstance(result, msgspec.Struct), result
+
+
+def test_examples_make_every_model_work(driver):
+    """And whoever judges them takes the reference's own results for as good."""
+    results = {}
+
+    def run(stage, one):
+        results.setdefault(stage, []).append(stage.run(driver.engine(stage), [one])[0])
+        return results[stage][-1]
+
+    rehearse(driver.pipeline, (), run)
+    assert results.keys() == set(driver.stages.all.values())
+    for stage, found in results.items():
+        assert stage.judge(found, found) is None
 
 
 def inputs(driver, operation, form):

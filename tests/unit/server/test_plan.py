@@ -16,7 +16,7 @@ def test_a_plan(tmp_path):
         (line,) = [each for each in lines if role in each]
         assert f"fake_{role}" in line
         assert "fake, fake.json sha256 unknown" in line
-    assert "devices   2 x cpu with 1 thread, 2 when alone, f32" in lines
+    assert "devices   2 x cpu with 1 thread, 2 when alone" in lines
     assert "workers   3" in lines
     assert "max_body_bytes=7M" in text
     for field in msgspec.structs.fields(Limits):
@@ -41,17 +41,25 @@ def test_shares_and_gpus(tmp_path):
     config = fake_config(tmp_path)
 
     def devices(*found) -> list[str]:
-        whole = plan(msgspec.structs.replace(config, devices=found, precision="bf16"), "u").splitlines()
+        whole = plan(msgspec.structs.replace(config, devices=found), "u").splitlines()
         start = next(i for i, line in enumerate(whole) if line.startswith("devices"))
         return [line[10:] for line in whole[start : start + len(set(found))]]
 
-    assert devices(DeviceConfig("cpu", 4, 4)) == ["cpu with 4 threads, bf16"]
-    assert devices(DeviceConfig("gpu:0"), DeviceConfig("gpu:1")) == ["gpu:0, bf16", "gpu:1, bf16"]
+    assert devices(DeviceConfig("cpu", 4, 4)) == ["cpu with 4 threads"]
+    assert devices(DeviceConfig("gpu:0"), DeviceConfig("gpu:1")) == ["gpu:0", "gpu:1"]
     on_nodes = (*[DeviceConfig("cpu", 2, 8, node=0)] * 2, DeviceConfig("gpu:1", node=1))
     assert devices(*on_nodes) == [
-        "2 x cpu on NUMA node 0 with 2 threads, 8 when alone, bf16",
-        "gpu:1 on NUMA node 1, bf16",
+        "2 x cpu on NUMA node 0 with 2 threads, 8 when alone",
+        "gpu:1 on NUMA node 1",
     ]
+
+
+def test_a_reduced_precision_is_named_with_its_model(tmp_path):
+    config = fake_config(tmp_path)
+    (pipeline,) = config.pipelines
+    pipeline = msgspec.structs.replace(pipeline, precisions={"text_detection": "bf16"})
+    lines = plan(msgspec.structs.replace(config, pipelines=(pipeline,)), "u").splitlines()
+    assert ["fake in bf16," in line for line in lines if "fake_text_" in line] == [True, False]
 
 
 def test_a_configuration_is_what_is_printed(tmp_path):

@@ -1,0 +1,94 @@
+"""``python -m server plan``: tries the engines on the models of a pipeline, and prints what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from pipelines.core.download import locked
+from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
+from server.cores import Machine
+from server.options import parse
+from server.plan_facts import Facts, facts_of
+from server.plan_file import Plan, Row, plan_path, read_plan, write_plan
+from server.resolved import pipeline_config, resolve
+from server.trials import Bounds, make_plan
+
+_HEADINGS = ("engine", "precision", "load ms", "difference", "verdict")
+
+
+def run_plan(argv: Sequence[str]) -> int:
+    """Run ``argv`` (behind ``plan``); returns the exit code. Raises ConfigError."""
+    args = parse(argv)
+    machine, store = Machine(), ModelStore(args.cache_dir, sys.stderr)
+    resolved = resolve(args, store, machine)
+    if not resolved.wants_plan:
+        raise ConfigError("nothing is left to a plan: add --use_hpip, or --precision auto")
+    facts = facts_of(resolved)
+    path = plan_path(store.root, facts)
+    with locked(path.with_suffix(".lock"), lambda: _say("another process makes this plan: waiting")):
+        plan = None if args.replan else read_plan(store.root, facts, _say)
+        if plan is None:
+            references = {role: facts.models[role].reference for role in resolved.models}
+            trusted = pipeline_config(args, store, resolved, references, {})
+            bounds = Bounds.of(facts.device, machine)
+            plan = make_plan(facts, resolved, trusted, store.root, lambda row: _say(_words(row)), bounds)
+            write_plan(store.root, plan)
+    sys.stdout.write("\n".join(table(plan)) + f"\n\n{path}\n")
+    return 0
+
+
+def table(plan: Plan) -> Iterator[str]:
+    """The plan in lines."""
+    yield from _head(plan.facts)
+    for role, subject in plan.facts.models.items():
+        rows = [row for row in plan.rows if row.role == role]
+        if not rows:  # a model that another role has too
+            continue
+        runs = f"{plan.runs.get(role, 0)} runs"
+        yield f"\n{role}  {subject.model}  ({runs}, compared with {subject.reference} in f32)"
+        yield from _columns(rows, plan.facts)
+
+
+def _head(facts: Facts) -> Iterator[str]:
+    threads = [facts.threads, *([facts.all_threads] if facts.all_threads > facts.threads else [])]
+    forms = " and ".join(f"{count} thread{'s' if count > 1 else ''}" for count in threads)
+    yield f"{facts.pipeline} on {facts.device} with {forms}, precision {facts.precision}"
+    yield f"{facts.machine[0]}; {', '.join(text for text in facts.libraries.values() if text)}"
+
+
+def _columns(rows: Sequence[Row], facts: Facts) -> Iterator[str]:
+    threads = sorted({facts.threads, max(facts.threads, facts.all_threads)})
+    times = [f"ms, {count} thr." for count in threads]
+    lines = [(*_HEADINGS[:3], *times, *_HEADINGS[3:])]
+    for row in rows:
+        tried = row.load_ms is not None
+        lines.append(
+            (
+                row.engine,
+                row.precision,
+                f"{row.load_ms:.0f}" if row.load_ms is not None else "",
+                *(f"{row.ms[count]:.1f}" if count in row.ms else "" for count in threads),
+                ("shapes" if row.difference is None else f"{row.difference:.1e}") if tried else "",
+                row.verdict + (f": {row.note}" if row.note else ""),
+            )
+        )
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    numbers = range(2, 4 + len(threads))
+    for line in lines:
+        cells = (
+            cell.rjust(widths[place]) if place in numbers else cell.ljust(widths[place])
+            for place, cell in enumerate(line)
+        )
+        yield "  " + "  ".join(cells).rstrip()
+
+
+def _words(row: Row) -> str:
+    verdict = "correct" if row.verdict == "slower" else row.verdict  # the fastest is not known yet
+    return " ".join(f"{row.role}: {row.engine} {row.precision} {verdict} {row.note}".split())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,185 @@
+"""From options to what is to run: pipeline, models, engines that are asked for, devices."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from pipelines.core.base import Role
+from pipelines.core.config import Generation, ModelFiles, PipelineConfig
+from pipelines.core.errors import ConfigError
+from pipelines.core.models import ModelStore
+from pipelines.core.registry import load_engine, load_pipeline
+from pipelines.core.scalers import with_scaler
+from pipelines.core.yaml_config import PipelineSpec, load
+from server.choose import EngineWish, choose_engine, fitting, is_open, parse_hpi_config, reads_onnx
+from server.config import DeviceConfig
+from server.cores import Machine, cpu_devices, gpu_devices
+
+#: Lanes that the segment can have per kind, one of them spare (kernels/segment.pyi).
+_MAX_DEVICES = 63
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What is to run, before a plan has been looked at.
+
+    Attributes:
+        spec: what the pipeline's name or YAML says.
+        models: role to model, with every file that it has.
+        absent: optional role to why there is no model.
+        engines: role to the engine that is asked for, or chosen where none is.
+        open_roles: roles whose engine a plan may choose.
+        devices: one entry per device process.
+        precision: f32, or what a plan may reduce it to: ``bf16``, ``fp16``, ``int8``, ``auto`` for any.
+    """
+
+    spec: PipelineSpec
+    models: dict[str, ModelFiles]
+    absent: dict[str, str]
+    engines: dict[str, str]
+    open_roles: tuple[str, ...]
+    devices: tuple[DeviceConfig, ...]
+    precision: str
+
+    @property
+    def wants_plan(self) -> bool:
+        """Whether something is left for a plan to choose."""
+        return bool(self.open_roles) or self.precision != "f32"
+
+    def permits(self, precision: str) -> bool:
+        """Whether a model may be computed in ``precision``."""
+        return precision == "f32" or self.precision in {"auto", precision}
+
+
+def resolve(
+    args: argparse.Namespace,
+    store: ModelStore,
+    machine: Machine,
+    notice: Callable[[str], None] | None = None,
+) -> Resolved:
+    """See :func:`server.build.build_config`. Raises ConfigError."""
+    device = _check_device(args.device)
+    wish = EngineWish(
+        args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
+    )
+    spec = load(args.pipeline, args.models)
+    for line in _notices(args, spec):
+        if notice:
+            notice(line)
+    models, absent = _models(spec, store, wish)
+    engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
+    return Resolved(
+        spec=spec,
+        models=models,
+        absent=absent,
+        engines=engines,
+        open_roles=tuple(role for role in models if is_open(wish, spec.models[role])),
+        devices=_devices(device, engines.values(), machine),
+        precision="f32" if args.precision == "fp32" else args.precision,
+    )
+
+
+def pipeline_config(
+    args: argparse.Namespace,
+    store: ModelStore,
+    resolved: Resolved,
+    engines: Mapping[str, str],
+    precisions: Mapping[str, str],
+) -> PipelineConfig:
+    """The pipeline with these engines in these precisions. Raises ConfigError."""
+    spec = resolved.spec
+    return PipelineConfig(
+        name=spec.name,
+        title=spec.title,
+        generation=spec.generation,
+        options=spec.options,
+        models={
+            role: with_scaler(fitting(model, engines[role]), args.allow_pickle_scaler, store.root)
+            for role, model in resolved.models.items()
+        },
+        engines=dict(engines),
+        serving=spec.serving,
+        padding=args.padding,
+        absent=resolved.absent,
+        files=load_pipeline(spec.name).fetch(spec.options, store.root, store.stream),
+        precisions=dict(precisions),
+    )
+
+
+def _models(
+    spec: PipelineSpec, store: ModelStore, wish: EngineWish
+) -> tuple[dict[str, ModelFiles], dict[str, str]]:
+    """Role to model, and optional role to why there is none. Raises ConfigError."""
+    roles = load_pipeline(spec.name).roles
+    models, absent = {}, {}
+    for role, choice in spec.models.items():
+        try:
+            models[role] = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
+        except ConfigError as error:
+            where = _key(roles[role], spec.generation)
+            if not roles[role].optional or choice.directory is not None:
+                raise ConfigError(f"{where}: {error}") from error
+            absent[role] = f"{where}: {choice.name}: {error}"
+    return models, absent
+
+
+def _key(role: Role, generation: Generation) -> str:
+    """Where a YAML says which model a role has."""
+    if generation == "2024" and role.beta_key:
+        return f"Pipeline.{role.beta_key}"
+    *pipelines, module = role.submodule.split(".")
+    return ".".join([*(f"SubPipelines.{name}" for name in pipelines), f"SubModules.{module}"])
+
+
+def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:
+    lines = []
+    if args.serial_number is not None or args.update_license:
+        lines.append("--serial_number and --update_license are accepted; no licence is needed here")
+    if args.engine and args.use_hpip:
+        lines.append("--use_hpip has no effect beside --engine, as in PaddleX")
+    return lines + [f"{key} has no effect here" for key in spec.ignored]
+
+
+def _check_device(text: str | None) -> tuple[str, tuple[int, ...]]:
+    """``(kind, numbers)``; kind is empty for the default. Raises ConfigError."""
+    if text is None:
+        return "", ()
+    kind, _, rest = text.partition(":")
+    numbers = rest.split(",") if rest else []
+    fine = all(number.isdecimal() for number in numbers) and (bool(rest) or ":" not in text)
+    if kind not in {"cpu", "gpu"} or not fine:
+        raise ConfigError(f"unknown device {text!r}; write cpu, cpu:N, gpu or gpu:I,J")
+    found = tuple(int(number) for number in numbers)
+    if kind == "cpu" and (len(found) > 1 or (found and not 1 <= found[0] <= _MAX_DEVICES)):
+        raise ConfigError(f"device {text!r}: cpu:N makes N shares of the cores, 1 to {_MAX_DEVICES}")
+    if len(set(found)) != len(found):
+        raise ConfigError(f"device {text!r} names a GPU twice")
+    return kind, found
+
+
+def _devices(
+    device: tuple[str, tuple[int, ...]], engines: Iterable[str], machine: Machine
+) -> tuple[DeviceConfig, ...]:
+    kind, numbers = device
+    if kind != "cpu":
+        usable = _usable_gpus(set(engines))
+        if isinstance(usable, int):
+            missing = [number for number in numbers if number >= usable]
+            if missing:
+                raise ConfigError(f"there is no GPU {missing[0]}: {usable} can be used")
+            return gpu_devices(numbers or tuple(range(usable)), machine)
+        if kind == "gpu":
+            raise ConfigError(f"no GPU can be used: {usable}")
+    nodes = {node: len(cpus) for node, cpus in machine.nodes().items()}
+    return cpu_devices(machine.cores(), machine.memory_bytes(), numbers[0] if numbers else None, nodes)
+
+
+def _usable_gpus(engines: set[str]) -> int | str:
+    """How many GPUs all of these engines can use, or why none."""
+    counts = {name: load_engine(name).gpus() for name in sorted(engines)}
+    blind = [name for name, count in counts.items() if count == 0]
+    if blind:
+        return f"engine {', '.join(blind)} sees none here"
+    return min(counts.values())
