@@ -53,10 +53,20 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"textRecScoreThresh": 0.97},
         {"textDetThresh": 0, "textDetBoxThresh": 0, "textDetUnclipRatio": 0, "textDetLimitSideLen": 0},
         {"useDocOrientationClassify": False, "useDocUnwarping": False, "useTextlineOrientation": False},
+        {"returnWordBox": True},
     ),
-    "chinese_small": ({"textRecScoreThresh": 0.95, "textDetLimitSideLen": 512}, {"textDetUnclipRatio": 2.0}),
-    "mixed_table": ({"textDetLimitType": "max", "textDetLimitSideLen": 400}, {"textDetBoxThresh": 0.8}),
-    "empty_page": ({"textDetLimitSideLen": 640},),
+    "chinese_small": (
+        {"textRecScoreThresh": 0.95, "textDetLimitSideLen": 512},
+        {"textDetUnclipRatio": 2.0},
+        {"returnWordBox": True},
+    ),
+    "mixed_table": (
+        {"textDetLimitType": "max", "textDetLimitSideLen": 400},
+        {"textDetBoxThresh": 0.8},
+        {"returnWordBox": True, "textRecScoreThresh": 0.9},
+    ),
+    "vertical_columns": ({"returnWordBox": True},),
+    "empty_page": ({"textDetLimitSideLen": 640}, {"returnWordBox": True}),
 }
 
 #: Inputs that are recorded in the 2024 style too; ``one_long_line`` shows that it has the 960 limit.
