@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ _MAX_LOG_ID = 1024
 #: Places of strings in a body, without their quotes.
 Spans = list[tuple[int, int]]
 
+_TEXT_OR_NULL = (msgspec.inspect.StrType, msgspec.inspect.NoneType)
 _POSITION = re.compile(r"\(byte (\d+)\)")
 
 
@@ -53,6 +55,10 @@ class _Field:
         self._decoder = msgspec.json.Decoder(info.type)
         self._kind = msgspec.inspect.type_info(info.type)
         self._is_text = isinstance(self._kind, msgspec.inspect.StrType)
+        kinds = self._kind.types if isinstance(self._kind, msgspec.inspect.UnionType) else (self._kind,)
+        self.takes_text = any(isinstance(kind, msgspec.inspect.StrType) for kind in kinds)
+        #: and nothing else but null
+        self.only_text = self.takes_text and all(isinstance(kind, _TEXT_OR_NULL) for kind in kinds)
 
     def read(self, value: msgspec.Raw | str) -> Any:
         """The field's value. Raises InvalidValue."""
@@ -109,6 +115,9 @@ class Endpoint:
         self._fields = [[_Field(info) for info in msgspec.structs.fields(f.request)] for f in operation.forms]
         names = {field.wire for fields in self._fields for field in fields} | {"logId"}
         names = names.union(*(form.marks for form in operation.forms))
+        every = [field for fields in self._fields for field in fields]
+        self._takes_text = {field.wire for field in every if field.takes_text} | {"logId"}
+        self._only_text = {field.wire for field in every if field.only_text} | {"logId"}
         self._names = {f"field{i}": name for i, name in enumerate(sorted(names))}
         raw = (msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
         body = msgspec.defstruct("Body", [(name, *raw) for name in self._names], rename=self._names)
@@ -151,6 +160,40 @@ class Endpoint:
             if value is not msgspec.UNSET:
                 fields[name] = texts.get(bytes(value), value) if texts else value
         return fields
+
+    def read_texts(self, texts: Mapping[str, str], max_depth: int) -> Fields:
+        """Known fields from text, as a query string and a form have them: JSON where a field is no text.
+
+        Raises BadRequest.
+        """
+        return {
+            name: self._read_text(name, texts[name], max_depth)
+            for name in self._names.values()
+            if name in texts
+        }
+
+    def _read_text(self, name: str, text: str, max_depth: int) -> msgspec.Raw | str:
+        if name in self._only_text or (
+            name in self._takes_text and not text.lstrip().startswith(("{", "[", '"'))
+        ):
+            return text
+        content = text.encode()
+        depth, _ = json_outline(content, max_depth, _LONG_TEXT)
+        if depth > max_depth:
+            raise self._refuse("json_invalid", f"The JSON is nested deeper than {max_depth} levels")
+        try:
+            return msgspec.json.decode(content, type=msgspec.Raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return text
+
+    def file_field(self, fields: Fields) -> str:
+        """Name of the field that holds the file in the form that ``fields`` belong to."""
+        return self.file_field_of(self.operation.forms[self.form_of(fields)])
+
+    def file_field_of(self, form: Form) -> str:
+        """Name of the field that holds the file in bodies of ``form``."""
+        required = {field.name: "" for field in msgspec.structs.fields(form.request) if field.required}
+        return form.source(form.request(**required)).field
 
     def form_of(self, fields: Fields) -> int:
         """Index of the form that ``fields`` belong to: the first with a field of its own in it."""

@@ -20,6 +20,7 @@ from server.decode import Endpoint, Parsed, log_id_of
 from server.errands import run_errand
 from server.files import FileKind, check_file, file_bytes, file_kind, forget_file, is_url
 from server.items import run_items
+from server.uploads import Upload
 from server.work import Ground, Work
 
 #: Bodies above this are parsed, and answers above this are made, off the event loop; either takes
@@ -62,8 +63,10 @@ class Exchange:
         """The body is complete."""
         self.timings["recv"] = 1000 * (time.perf_counter() - self.started)
 
-    async def run(self, ground: Ground, permit: Permit, body: bytes, font: Callable[[], str]) -> bytes:
-        """From body to answer. Raises ServeError."""
+    async def run(
+        self, ground: Ground, permit: Permit, body: bytes | Upload, font: Callable[[], str]
+    ) -> bytes:
+        """From body to answer: JSON, or what is not. Raises ServeError."""
         started = time.perf_counter()
         dispatcher = ground.dispatcher
         if len(body) > INLINE_BYTES:
@@ -89,23 +92,28 @@ class Exchange:
             for lease in work.leases:
                 lease.close()
 
-    def _parse(self, ground: Ground, permit: Permit, body: bytes) -> Work:
+    def _parse(self, ground: Ground, permit: Permit, body: bytes | Upload) -> Work:
         """Type the body and take the file out of it. Any thread; raises BadRequest or PipelineError."""
-        endpoint = self.endpoint
-        fields = endpoint.open(body, ground.limits.max_json_depth)
+        endpoint, max_depth = self.endpoint, ground.limits.max_json_depth
+        if isinstance(body, bytes):
+            upload, fields = None, endpoint.open(body, max_depth)
+        else:
+            upload, fields = body, body.open(endpoint, max_depth)
         self.generation = endpoint.generation_of(fields)
         if self.generation == "v3":
             self.log_id = log_id_of(fields) or self.log_id
         parsed = endpoint.parse(fields)
         visualize = parsed.form.visualize(parsed.request, endpoint.config)
-        data, kind = self._file(parsed, ground.fetcher is not None)
+        data, kind = self._file(parsed, ground.fetcher is not None, upload)
         return Work(endpoint, parsed, permit, self.request_id, visualize, data, kind, self.timings)
 
-    def _file(self, parsed: Parsed, fetches: bool) -> tuple[bytes, FileKind]:
+    def _file(self, parsed: Parsed, fetches: bool, upload: Upload | None) -> tuple[bytes, FileKind]:
         operation = self.endpoint.operation
         if operation.input == "none":
             return b"", "blob"
         source = parsed.form.source(parsed.request)
+        if upload is not None and upload.field:
+            return upload.file(operation, source)
         kind = file_kind(operation, source)
         if fetches and is_url(source.data):
             self._url = source.data

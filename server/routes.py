@@ -23,22 +23,21 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 from pipelines.core.errors import RequestTimeout, ServeError, TooLarge, Unauthorized
 from server import cors, encode
 from server.admission import Admission, Permit, is_batch, timeout_of
+from server.bodies import Bodies
 from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
-from server.exchange import INLINE_BYTES, Exchange
+from server.exchange import Exchange
 from server.guard import Guard, Pass
 from server.metrics import Table, exposition
 from server.readiness import unready
+from server.uploads import JSON_TYPES, Upload, open_upload
 from server.work import Ground
 
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
 #: the answer before the connection closes.
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 30
-
-#: Chunks read from one connection before others have their turn: received ones come without waiting.
-_CHUNKS_AT_ONCE = 256
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -71,7 +70,7 @@ class Routes:
     ) -> None:
         self._config, self._ground, self._admission = config, ground, admission
         self._table, self._font, self._guard = table, font, guard
-        self._body_timeout_s = ground.limits.body_timeout_ms / 1000
+        self._bodies = Bodies(ground)
         self.endpoints = endpoints(config)
         self.draining = False
 
@@ -136,38 +135,12 @@ class Routes:
         batch = is_batch(request.headers.get("x-priority"))
         return self._admission.admit(asked, operation.patience, errand=operation.input == "none", batch=batch)
 
-    async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes:
-        """The body, counted while it streams in. Raises TooLarge, RequestTimeout, Overloaded."""
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._ground.limits.max_body_bytes:
-            raise self._too_large()
-        try:
-            body = await within(self._body_timeout_s, self._read_body(request, permit))
-        except asyncio.TimeoutError:
-            raise RequestTimeout from None
-        # With reading paused (Sanic's buffer was full) a client that hangs up would go unnoticed.
-        if request.transport is not None:
-            request.transport.resume_reading()  # type: ignore[attr-defined]
-        self._ground.metrics.add("worker_received_bytes", len(body))
+    async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes | Upload:
+        kind, operation = request.headers.get("content-type", ""), exchange.endpoint.operation
+        upload = None if kind in JSON_TYPES else open_upload(operation, kind, request.query_string)
+        body = await self._bodies.receive(request, permit, upload)
         exchange.received()
         return body
-
-    async def _read_body(self, request: Request, permit: Permit) -> bytes:
-        stream, chunks, size = _stream(request), [], 0
-        while (chunk := await stream.read()) is not None:
-            size += len(chunk)
-            if size > self._ground.limits.max_body_bytes:
-                raise self._too_large()
-            permit.hold(len(chunk))
-            chunks.append(chunk)
-            if not len(chunks) % _CHUNKS_AT_ONCE:
-                await asyncio.sleep(0)
-        if size > INLINE_BYTES:
-            return await self._ground.dispatcher.in_thread([], _joined, chunks)
-        return b"".join(chunks)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The request body is larger than {self._ground.limits.max_body_bytes} bytes")
 
     # --- answers ------------------------------------------------------------------------------------
 
@@ -252,14 +225,6 @@ def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
 def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:
     body = encode.message(log_id or str(uuid.uuid4()), code, text)
     return HTTPResponse(body, status, content_type="application/json")
-
-
-def _joined(chunks: list[bytes]) -> bytes:
-    """The body; ``chunks`` are let go of one by one, because that alone takes long for a large body."""
-    body = b"".join(chunks)
-    while chunks:
-        chunks.pop()
-    return body
 
 
 def _stream(request: Request) -> Any:

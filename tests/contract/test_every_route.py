@@ -11,6 +11,7 @@ import signal
 import threading
 
 import cv2
+import httpx
 import jsonschema
 import numpy as np
 import pytest
@@ -143,6 +144,25 @@ def test_a_good_request_is_answered_with_or_without_pictures(
     assert bool(found) == (always if visualize is None else visualize) and all(
         picture is not None for picture in found
     )
+
+
+@pytest.mark.parametrize(("module", "operation", "form"), files())
+def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets(
+    server, canaries, module, operation, form
+):
+    body = body_of(module, operation, form, canaries[module])
+    _, wanted = post(server, operation, body)
+    name = field_of(module, operation, form)
+    data = base64.b64decode(body.pop(name))
+    body.pop("fileType", None)  # the content type and the file's name say it
+    texts = {key: json.dumps(value) for key, value in body.items()}
+    media = "text/csv" if operation.input == "csv" else "image/png"
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=120, trust_env=False) as client:
+        raw = client.post(operation.path, params=texts, content=data, headers={"Content-Type": media})
+        in_form = client.post(operation.path, data=texts, files={name: ("a.png", data)})
+    for answer in (raw, in_form):
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["result"] == wanted["result"]
 
 
 def check_refused(status, answer, message=""):
