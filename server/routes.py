@@ -23,10 +23,12 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 from pipelines.core.errors import RequestTimeout, ServeError, TooLarge, Unauthorized
 from server import cors, encode
 from server.admission import Admission, Permit, is_batch, timeout_of
+from server.api_pages import ApiPages
 from server.bodies import Bodies
 from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
+from server.docs_page import docs_headers
 from server.exchange import Exchange
 from server.guard import Guard, Pass
 from server.metrics import Table, exposition
@@ -39,6 +41,7 @@ from server.work import Ground
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 30
 
+_NOT_A_LETTER = re.compile("[^a-z]")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,128}")
 
 _log = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ class Routes:
         self._table, self._font, self._guard = table, font, guard
         self._bodies = Bodies(ground)
         self.endpoints = endpoints(config)
+        self._pages = ApiPages(self.endpoints.values(), guard is not None)
         self.draining = False
 
     def install(self, app: Sanic[Any, Any]) -> None:
@@ -86,8 +90,10 @@ class Routes:
             "/health/live": self._live,
             "/health/ready": self._ready,
             "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+            "/docs": self._docs,
         }.items():
-            app.add_route(view, path, methods=["GET", "HEAD"], name=path.strip("/").replace("/", "_"))
+            app.add_route(view, path, methods=["GET", "HEAD"], name=_NOT_A_LETTER.sub("_", path).strip("_"))
         if self._config.access.cors_origins:
             for number, path in enumerate(self.endpoints):
                 app.add_route(self._preflight, path, methods=["OPTIONS"], name=f"preflight{number}")
@@ -184,6 +190,12 @@ class Routes:
             self._guard.identify(request.headers)
         page = exposition(self._table, self._ground.segment, self._ground.dispatcher.slots)
         return HTTPResponse(page, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, _request: Request) -> HTTPResponse:
+        return HTTPResponse(self._pages.openapi, content_type="application/json")
+
+    async def _docs(self, _request: Request) -> HTTPResponse:
+        return HTTPResponse(self._pages.docs, 200, docs_headers(), content_type="text/html; charset=utf-8")
 
     # --- browsers
 

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from pipelines.core.registry import load_pipeline, pipeline_modules
+from pipelines.core.result_schemas import result_schema
 from tests.driver import config_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -33,7 +34,8 @@ def forms():
 
 def schema(module, operation, form):
     """``{"request": …, "result": …}`` of one form."""
-    return json.loads((CASES / module / "schema.json").read_text())[operation.name][form.generation]
+    recorded = json.loads((CASES / module / "schema.json").read_text())[operation.name][form.generation]
+    return recorded | {"result": result_schema(module, operation.name, form.generation)}
 
 
 def check_result(result, module, operation, form):

@@ -147,7 +147,7 @@ def test_a_good_request_is_answered_with_or_without_pictures(
 
 
 @pytest.mark.parametrize(("module", "operation", "form"), files())
-def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets(
+def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets_and_the_document_has(
     server, canaries, module, operation, form
 ):
     body = body_of(module, operation, form, canaries[module])
@@ -160,9 +160,13 @@ def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets(
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=120, trust_env=False) as client:
         raw = client.post(operation.path, params=texts, content=data, headers={"Content-Type": media})
         in_form = client.post(operation.path, data=texts, files={name: ("a.png", data)})
+        document = client.get("/openapi.json").json()
     for answer in (raw, in_form):
         assert answer.status_code == 200, answer.text
         assert answer.json()["result"] == wanted["result"]
+    success = operation.path.replace("/", "~1") + "/post/responses/200/content/application~1json/schema"
+    described = document | {"$ref": f"#/paths/{success}"}
+    jsonschema.validate(raw.json(), described, jsonschema.Draft202012Validator)
 
 
 def check_refused(status, answer, message=""):
