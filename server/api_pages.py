@@ -13,7 +13,7 @@ from server.decode import Endpoint
 from server.docs_page import docs_page
 from server.openapi import api_document
 
-_PACKAGE = "paddle-pipeline-server"
+PACKAGE = "paddle-pipeline-server"
 
 
 class ApiPages:
@@ -45,6 +45,6 @@ class ApiPages:
 def own_version() -> str:
     """Version of this package; 0 where it runs without being installed."""
     try:
-        return version(_PACKAGE)
+        return version(PACKAGE)
     except PackageNotFoundError:
         return "0"

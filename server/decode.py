@@ -287,7 +287,12 @@ def log_id_of(fields: Fields) -> str | None:
             value = msgspec.json.decode(value, type=str)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-    if value and len(value) > _MAX_LOG_ID:
+    return check_log_id(value) if value else None
+
+
+def check_log_id(value: str) -> str:
+    """The same text. Raises BadRequest for a long one."""
+    if len(value) > _MAX_LOG_ID:
         words = f"String should have at most {_MAX_LOG_ID} characters"
         raise BadRequest(error_text([Problem("string_too_long", ("body", "logId"), words)], "v3"))
-    return value or None
+    return value

@@ -37,6 +37,13 @@ def success(generation: Generation, log_id: str, result: Mapping[str, Any]) -> b
     return orjson.dumps(envelope, default=_plain, option=_OPTIONS)
 
 
+def bare(generation: Generation, result: Mapping[str, Any]) -> bytes:
+    """The result without an envelope, otherwise as in :func:`success`."""
+    return orjson.dumps(
+        result if generation == "2024" else _without_nulls(result), default=_plain, option=_OPTIONS
+    )
+
+
 def message(log_id: str, code: int, text: str) -> bytes:
     """An envelope without a result: faults, and the answers of the health routes (code 0)."""
     return orjson.dumps({"logId": log_id, "errorCode": code, "errorMsg": text})

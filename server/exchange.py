@@ -14,9 +14,9 @@ from typing import Any
 from pipelines.core.config import Generation
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
 from pipelines.core.forms import Reply
-from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
+from server.doors import PADDLEX, Door
 from server.errands import run_errand
 from server.files import FileKind, check_file, file_bytes, file_kind, forget_file, is_url
 from server.items import run_items
@@ -46,11 +46,15 @@ class Exchange:
         timings: milliseconds per step, in order.
         generation: of the body, or the server's default until that is known.
         status: HTTP status of the answer; 499 when the client has gone.
+
+    Args:
+        endpoint: the route.
+        door: how the request came in.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, door: Door = PADDLEX) -> None:
         identity = uuid.uuid4()
-        self.endpoint = endpoint
+        self.endpoint, self.door = endpoint, door
         self.started = time.perf_counter()
         self.own_id = self.log_id = str(identity)
         self.request_id = identity.int >> 64
@@ -135,7 +139,7 @@ class Exchange:
         """The result object as JSON. Any thread."""
         echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
         log_id = self.log_id if echoes else self.own_id
-        return encode.success(work.parsed.form.generation, log_id, result)
+        return self.door.write(work.parsed.form.generation, log_id, result)
 
     def finish(self, ground: Ground, fault: ServeError | None) -> None:
         """Count and log a request that has its answer, or whose client has gone.

@@ -17,7 +17,7 @@ from server.headers import INVALID
 FileKind = Literal["image", "pdf", "blob"]
 
 #: pdfium looks for the header in this many bytes.
-_PDF_HEADER_WITHIN = 1024
+PDF_HEADER_WITHIN = 1024
 
 #: Python's own decoder lets nothing else run meanwhile, 5 ns a character.
 _MAX_ODD_CHARACTERS = 1 << 20
@@ -56,7 +56,7 @@ def check_file(data: bytes, kind: FileKind, field: str) -> None:
     """Raise BadRequest for an empty file, and for one that is no PDF although it should be."""
     if not data:
         raise BadRequest(f"{INVALID}: `{field}` is empty")
-    if kind == "pdf" and b"%PDF" not in data[:_PDF_HEADER_WITHIN]:
+    if kind == "pdf" and b"%PDF" not in data[:PDF_HEADER_WITHIN]:
         raise BadRequest(f"{INVALID}: not a PDF; `fileType` 1 is an image")
 
 

@@ -29,11 +29,12 @@ from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.docs_page import docs_headers
+from server.doors import PADDLEX, Door
 from server.exchange import Exchange
 from server.guard import Guard, Pass
 from server.metrics import Table, exposition
 from server.readiness import unready
-from server.uploads import JSON_TYPES, Upload, open_upload
+from server.uploads import Upload
 from server.work import Ground
 
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
@@ -80,6 +81,8 @@ class Routes:
 
     def install(self, app: Sanic[Any, Any]) -> None:
         """Add everything to ``app``."""
+        from server.oip_routes import OipRoutes  # noqa: PLC0415 - it needs this module
+
         app.error_handler = Faults()
         app.ctx.count_unsent = partial(self._ground.metrics.add, "worker_unsent")
         for number, endpoint in enumerate(self.endpoints.values()):
@@ -94,6 +97,7 @@ class Routes:
             "/docs": self._docs,
         }.items():
             app.add_route(view, path, methods=["GET", "HEAD"], name=_NOT_A_LETTER.sub("_", path).strip("_"))
+        OipRoutes(self).install(app)
         if self._config.access.cors_origins:
             for number, path in enumerate(self.endpoints):
                 app.add_route(self._preflight, path, methods=["OPTIONS"], name=f"preflight{number}")
@@ -103,12 +107,13 @@ class Routes:
 
     def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
         async def operation(request: Request) -> HTTPResponse:
-            return await self._operation(endpoint, request)
+            return await self.operation(endpoint, request)
 
         return operation
 
-    async def _operation(self, endpoint: Endpoint, request: Request) -> HTTPResponse:
-        exchange, fault = Exchange(endpoint), None
+    async def operation(self, endpoint: Endpoint, request: Request, door: Door = PADDLEX) -> HTTPResponse:
+        """The answer to a request of a route that came in through ``door``."""
+        exchange, fault = Exchange(endpoint, door), None
         try:
             with self._let_in(request), self._admit(endpoint, request) as permit:
                 # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
@@ -142,8 +147,7 @@ class Routes:
         return self._admission.admit(asked, operation.patience, errand=operation.input == "none", batch=batch)
 
     async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes | Upload:
-        kind, operation = request.headers.get("content-type", ""), exchange.endpoint.operation
-        upload = None if kind in JSON_TYPES else open_upload(operation, kind, request.query_string)
+        upload = exchange.door.upload(exchange.endpoint, request.headers, request.query_string)
         body = await self._bodies.receive(request, permit, upload)
         exchange.received()
         return body
@@ -152,26 +156,36 @@ class Routes:
 
     def _success(self, exchange: Exchange, request: Request, body: bytes) -> HTTPResponse:
         headers = {"Server-Timing": encode.server_timing(exchange.timings)}
-        return self._response(exchange, request, body, headers)
+        kind = exchange.door.success(exchange, headers)
+        return self._response(exchange, request, body, headers, kind)
 
     def _response(
-        self, exchange: Exchange, request: Request, body: bytes, headers: dict[str, str]
+        self,
+        exchange: Exchange,
+        request: Request,
+        body: bytes,
+        headers: dict[str, str],
+        kind: str = "application/json",
     ) -> HTTPResponse:
         asked = request.headers.get("x-request-id", "")
         given = exchange.log_id if _HEADER_SAFE.fullmatch(exchange.log_id) else f"{exchange.request_id:016x}"
         headers["X-Request-Id"] = asked if _HEADER_SAFE.fullmatch(asked) else given
         if self.draining:
             _stream(request).keep_alive = False
-        return HTTPResponse(body, exchange.status, headers, content_type="application/json")
+        return HTTPResponse(body, exchange.status, headers, content_type=kind)
 
     async def _refuse(self, exchange: Exchange, request: Request, fault: ServeError) -> HTTPResponse:
-        body = encode.message(exchange.log_id, fault.status, fault.message)
+        body = exchange.door.fault(exchange, fault)
         response = self._response(exchange, request, body, encode.fault_headers(fault))
         if isinstance(fault, (TooLarge, RequestTimeout, Unauthorized)):
             await _answer_and_hang_up(request, response)
         return response
 
     # --- health ---------------------------------------------------------------------------------------
+
+    def unready(self) -> list[str]:
+        """Why requests cannot be answered; empty when they can."""
+        return unready(self._ground.segment, self._config)
 
     async def _health(self, _request: Request) -> HTTPResponse:
         return _envelope(200, 0, "Healthy")
@@ -180,7 +194,7 @@ class Routes:
         return _envelope(200, 0, "Alive")
 
     async def _ready(self, _request: Request) -> HTTPResponse:
-        reasons = unready(self._ground.segment, self._config)
+        reasons = self.unready()
         if reasons:
             return _envelope(503, 503, "Not ready: " + "; ".join(reasons))
         return _envelope(200, 0, "Ready")

@@ -39,6 +39,7 @@ from server.headers import read_header
 from server.keys import parse_keys
 from server.lax import InvalidValue, convert
 from server.protocol import Connection
+from tests.fuzz.door_targets import form, tensors
 from tests.reference import jsonscan as slow
 
 #: Of the child that opens a document here, and pixels of a page.
@@ -264,6 +265,6 @@ TARGETS = {
     target.__name__: target
     for target in (
         json_scan, lax, base64, image_header, csv, pipeline_yaml, model_folder, scaler_pickle, api_keys,
-        chunked, document,
+        chunked, form, tensors, document,
     )
 }  # fmt: skip

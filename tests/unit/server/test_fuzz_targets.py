@@ -49,6 +49,11 @@ PIECES = {
         b'\x02\x00\x00\x01\x03\x00\x01\x00\x00\x00\x09\x00\x00\x00'],
     "api_keys": [b'ann:', b"0" * 64, b':rate=', b':burst=', b':concurrent=', b'1.5', b'nan', b'\n', b'# ',
         b'\xd9\xa3'],
+    "form": [b'--b\r\n', b'--b--', b'\r\n', b'\r\n\r\n', b'\r\n--b', b'; name="visualize"', b'%PDF-',
+        b'Content-Disposition: form-data', b'; name="file"', b'; filename="a.pdf"', b'Content-Length: 5'],
+    "tensors": [b'\x00{"inputs":[', b'\x7a{"inputs":[', b'{"name":"file","datatype":"BYTES"', b',"shape":[1]',
+        b',"data":[', b'"QUJD"', b']', b'}', b',"parameters":{', b'"binary_data_size":7', b',"id":"x"',
+        b'\x03\x00\x00\x00abc'],
 }  # fmt: skip
 
 

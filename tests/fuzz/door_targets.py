@@ -1,0 +1,34 @@
+"""Fuzz targets of the bodies that are not JSON: forms and tensors, read for ``/ocr``."""
+
+from pipelines.core.config import PipelineConfig
+from pipelines.core.errors import BadRequest, PipelineError
+from pipelines.core.registry import load_pipeline
+from server.decode import Endpoint
+from server.form_body import Form
+from server.oip import HEADER_LENGTH, OipDoor
+
+_OCR = Endpoint(load_pipeline("ocr"), PipelineConfig("ocr", "OCR", "v3", {}, {}, {}), (0, 0), "v3")
+
+
+def form(data):
+    """The parts of a form, in pieces: a request, or a refusal."""
+    _read(Form("multipart/form-data; boundary=b"), data)
+
+
+def tensors(data):
+    """An inference request; the first byte is the length of its JSON, 0 for all of it."""
+    length = {HEADER_LENGTH.lower(): str(data[0])} if data and data[0] else {}
+    _read(OipDoor("ocr").upload(_OCR, length, ""), data[1:])
+
+
+def _read(upload, data):
+    step = 1 + len(data) % 97
+    for start in range(0, len(data), step):
+        upload.take(data[start : start + step])
+    try:
+        upload.end()
+        upload.data = b"".join(upload.pieces)
+        parsed = _OCR.parse(upload.open(_OCR, 16))
+        upload.file(_OCR.operation, parsed.form.source(parsed.request))
+    except (BadRequest, PipelineError) as fault:
+        assert fault.message
