@@ -388,7 +388,7 @@ def test_a_body_of_tiny_chunks_does_not_hold_up_others(server):
     waits = []
     with contextlib.closing(dial(server)) as client, contextlib.closing(server.connect()) as other:
         client.sendall(b"POST /ocr HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        sender = threading.Thread(target=client.sendall, args=(b"1\r\n \r\n" * 500_000 + b"0\r\n\r\n",))
+        sender = threading.Thread(target=client.sendall, args=(b"1\r\n \r\n" * 300_000 + b"0\r\n\r\n",))
         sender.start()
         while not waits or not select.select([client], [], [], 0)[0]:
             started = time.perf_counter()
