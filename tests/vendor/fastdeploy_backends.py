@@ -1,6 +1,7 @@
 """The backends of the FastDeploy stand-in: what they say of a model, and real answers."""
 
 import copy
+import functools
 import json
 import os
 from pathlib import Path
@@ -74,6 +75,15 @@ class TensorInfo:
         self.dtype = FDDataType(_NUMBERS[dtype], f"FDDataType.{dtype}")
 
 
+@functools.cache
+def openvino_core():
+    """One for good: each sets a signal stack and takes back what it found, so two that end out of order leave
+    the process with one that is freed, and the next signal kills it."""
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVino:
     """``inputs`` and ``outputs`` are infos; ``compute`` gives arrays, or None where C++ returns false.
 
@@ -85,7 +95,7 @@ class OpenVino:
         import openvino
 
         fail(option.device == Device.CPU, "Backend::OPENVINO only supports Device::CPU")
-        self._openvino, core = openvino, openvino.Core()
+        self._openvino, core = openvino, openvino_core()
         model = core.read_model(option.model_file, *([option.params_file] if option.params_file else []))
         settings = {"NUM_STREAMS": "1"} | self.settings
         if option.threads > 0:
