@@ -91,12 +91,17 @@ class Classification(Stage):
     def judge(
         self, expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
     ) -> str | None:
-        """By the best class of every picture, and by the probability of each class."""
+        """By the probability of each class of every picture, and by what the scores decide."""
         for one, other in zip(expected, found, strict=True):
-            if (words := probabilities(one, other)) is not None:
+            words = probabilities(one, other) or self._decides_otherwise(one, other)
+            if words is not None:
                 return words
-            if one.argmax() != other.argmax():
-                return f"class {other.argmax()} is the best, not {one.argmax()}"
+        return None
+
+    def _decides_otherwise(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> str | None:
+        """Why ``other`` is another decision than ``one``, scores of one picture each: the best class."""
+        if one.argmax() != other.argmax():
+            return f"class {other.argmax()} is the best, not {one.argmax()}"
         return None
 
     def names(self, classes: Sequence[int]) -> list[str]:
@@ -121,16 +126,11 @@ class MultiLabelClassification(Classification):
         except ValueError as error:
             raise about.error(f"PostProcess.{self.family}.threshold: {error}") from error
 
-    def judge(
-        self, expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
-    ) -> str | None:
-        """By the classes above the model's own thresholds, and by the probability of each class."""
-        for one, other in zip(expected, found, strict=True):
-            if (words := probabilities(one, other)) is not None:
-                return words
-            limits = self.thresholds.limits(len(one))
-            if changed := np.flatnonzero((one > limits) != (other > limits)).tolist():
-                return f"class {changed[0]} has {other[changed[0]]:.3f} for {one[changed[0]]:.3f}"
+    def _decides_otherwise(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> str | None:
+        """The classes above the model's own thresholds."""
+        limits = self.thresholds.limits(len(one))
+        if changed := np.flatnonzero((one > limits) != (other > limits)).tolist():
+            return f"class {changed[0]} has {other[changed[0]]:.3f} for {one[changed[0]]:.3f}"
         return None
 
     def checked(self, thresholds: Thresholds) -> Thresholds:
