@@ -46,7 +46,7 @@ def bodies(images: dict[str, bytes]) -> tuple[list[bytes], list[bytes]]:
     cut = images["photo"][: len(images["photo"]) // 2]
     files = [load.ocr_body(file) for file in (b"", cut, b"no image at all")]
     wrong_type = load.ocr_body(images["sign"], textDetLimitSideLen="x")
-    not_loaded = load.ocr_body(images["card"], returnWordBox=True)
+    not_loaded = load.ocr_body(images["card"], useDocUnwarping=True)
     bad = [b'{"file": "', b"[]", b"{}", *files, wrong_type, not_loaded]
     return good, bad
 
