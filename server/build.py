@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from pipelines.core.config import PipelineConfig
 from pipelines.core.models import ModelStore
 from server.access import read_access
 from server.config import Config, Limits
@@ -14,6 +16,7 @@ from server.cores import Machine, default_workers
 from server.plan_facts import facts_of
 from server.plan_file import Plan, read_plan
 from server.resolved import Resolved, pipeline_config, resolve
+from server.stages import identity
 
 
 def build_config(
@@ -36,23 +39,18 @@ def build_config(
     """
     machine = machine or Machine()
     resolved = resolve(args, store, machine, notice)
-    plan = None
-    if resolved.wants_plan:
-        facts = facts_of(resolved)
-        plan = read_plan(store.root, facts, notice)
-        if plan is None and notice:
-            names = ", ".join(sorted(set(resolved.engines.values())))
-            notice(f"no plan for these models here yet, see docs/engine-plan.md: {names} in f32")
-    engines, precisions = _chosen(resolved, plan)
+    pipelines = [
+        pipeline_config(args, store, each, *_chosen(each, _plan_of(each, store, notice))) for each in resolved
+    ]
     limits = {field.name: getattr(args, field.name) for field in msgspec.structs.fields(Limits)}
     return Config(
-        pipelines=(pipeline_config(args, store, resolved, engines, precisions),),
-        devices=resolved.devices,
+        pipelines=_agreed(pipelines),
+        devices=resolved[0].devices,
         workers=args.workers or default_workers(machine.cores()),
         host=args.host,
         port=args.port,
         api_generation=args.api_generation,
-        precision=resolved.precision,
+        precision=resolved[0].precision,
         cache_dir=str(store.root),
         log_format=args.log_format,
         log_level=args.log_level,
@@ -62,6 +60,34 @@ def build_config(
         limits=Limits(**limits),
         access=read_access(args),
     )
+
+
+def _plan_of(resolved: Resolved, store: ModelStore, notice: Callable[[str], None] | None) -> Plan | None:
+    """The plan for a pipeline, where something is left for one to choose and there is one."""
+    if not resolved.wants_plan:
+        return None
+    plan = read_plan(store.root, facts_of(resolved), notice)
+    if plan is None and notice:
+        names = ", ".join(sorted(set(resolved.engines.values())))
+        notice(f"no plan for these models here yet, see docs/engine-plan.md: {names} in f32")
+    return plan
+
+
+def _agreed(pipelines: Sequence[PipelineConfig]) -> tuple[PipelineConfig, ...]:
+    """The pipelines, with one precision for a model that several share: f32 where their plans disagree."""
+    found = defaultdict[tuple[str, str, str], set[str]](set)
+    for each in pipelines:
+        for role, model in each.models.items():
+            found[identity(model, each.engines[role])].add(each.precisions.get(role, "f32"))
+
+    def kept(each: PipelineConfig) -> dict[str, str]:
+        return {
+            role: precision
+            for role, precision in each.precisions.items()
+            if found[identity(each.models[role], each.engines[role])] == {precision}
+        }
+
+    return tuple(msgspec.structs.replace(each, precisions=kept(each)) for each in pipelines)
 
 
 def _chosen(resolved: Resolved, plan: Plan | None) -> tuple[dict[str, str], dict[str, str]]:

@@ -21,6 +21,7 @@ from pipelines.core.forms import Form
 from pipelines.core.registry import load_pipeline
 from server.config import Config
 from server.lax import InvalidValue, Location, Problem, convert, error_text
+from server.ownership import owners
 
 #: Body fields by wire name: long plain strings as they are, everything else still as JSON text.
 Fields = dict[str, msgspec.Raw | str]
@@ -231,21 +232,13 @@ class Endpoint:
 
 
 def endpoints(config: Config) -> dict[str, Endpoint]:
-    """Route to endpoint of everything configured.
-
-    Of two pipelines with one route the first has it, but an operation that gives way only has it where
-    nobody else wants it.
-    """
-    found: dict[str, Endpoint] = {}
-    for place, pipeline in enumerate(config.pipelines):
-        loaded = load_pipeline(pipeline.name)
-        desk = loaded.desk(pipeline)
-        for index, operation in enumerate(loaded.operations):
-            endpoint = Endpoint(loaded, pipeline, (place, index), config.api_generation, desk)
-            other = found.get(operation.path)
-            if other is None or (other.operation.gives_way and not operation.gives_way):
-                found[operation.path] = endpoint
-    return found
+    """Route to endpoint of everything configured."""
+    loaded = [load_pipeline(each.name) for each in config.pipelines]
+    desks = [cls.desk(each) for cls, each in zip(loaded, config.pipelines, strict=True)]
+    return {
+        path: Endpoint(loaded[at[0]], config.pipelines[at[0]], at, config.api_generation, desks[at[0]])
+        for path, at in owners(loaded).items()
+    }
 
 
 def _without(body: bytes, spans: Spans, secret: bytes) -> bytes:

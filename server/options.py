@@ -54,6 +54,7 @@ other commands:
 examples:
   python -m server --pipeline OCR
   python -m server --pipeline OCR --use_hpip --port 9000
+  python -m server --pipeline OCR,table_recognition
   python -m server --pipeline ./my_ocr.yaml --device cpu:2 --request_timeout_ms 20000
 """
 
@@ -129,16 +130,17 @@ def make_parser() -> argparse.ArgumentParser:
     defaults = {field.name: field.default for field in msgspec.structs.fields(Config)}
     parser = Parser(
         prog=PROG,
-        usage=f"{PROG} --pipeline NAME_OR_YAML [options]",
-        description="Serves a PaddleX pipeline over HTTP: same routes, fields and answers.",
+        usage=f"{PROG} --pipeline NAME_OR_YAML[,...] [options]",
+        description="Serves PaddleX pipelines over HTTP: same routes, fields and answers.",
         epilog=EPILOG,
         formatter_class=_Help,
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what is served")
     what.add_argument(
-        "--pipeline", required=True, metavar="NAME_OR_YAML",
-        help="a pipeline by PaddleX's name (OCR), or a pipeline YAML of either PaddleX generation",
+        "--pipeline", required=True, metavar="NAME_OR_YAML[,...]",
+        help="a pipeline by PaddleX's name (OCR), or a pipeline YAML of either PaddleX generation; several "
+        "with commas between them share the models that they have in common",
     )  # fmt: skip
     what.add_argument(
         "--models", choices=("starter", "paddlex"), default="starter",

@@ -11,6 +11,11 @@ from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.registry import load_engine, load_pipeline
 from server.config import Config, DeviceConfig
 from server.options import public
+from server.ownership import owners
+from server.stages import identity
+
+#: Titles of the pipelines that have a model, by what makes it one.
+Sharers = dict[tuple[str, str, str], list[str]]
 
 
 def plan(config: Config, url: str) -> str:
@@ -21,10 +26,11 @@ def plan(config: Config, url: str) -> str:
         url: where it will answer, with the port that was really bound.
     """
     rows: list[tuple[str, str]] = []
+    sharers = _sharers(config.pipelines)
     for pipeline in config.pipelines:
         facts = f"API {config.api_generation} first, padding {pipeline.padding}"
         rows.append(("pipeline", f"{pipeline.title} ({facts})"))
-        rows += [("models", line) for line in _models(pipeline)]
+        rows += [("models", line) for line in _models(pipeline, sharers)]
         rows += [("services", line) for line in load_pipeline(pipeline.name).notes(pipeline)]
     rows += [("devices", line) for line in _devices(config.devices)]
     rows.append(("workers", str(config.workers)))
@@ -42,13 +48,24 @@ def _columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
         before = name
 
 
-def _models(pipeline: PipelineConfig) -> Iterator[str]:
+def _sharers(pipelines: Iterable[PipelineConfig]) -> Sharers:
+    found: Sharers = {}
+    for pipeline in pipelines:
+        for role, model in pipeline.models.items():
+            titles = found.setdefault(identity(model, pipeline.engines[role]), [])
+            titles += [pipeline.title] if pipeline.title not in titles else []
+    return found
+
+
+def _models(pipeline: PipelineConfig, sharers: Sharers) -> Iterator[str]:
     roles = max((len(role) for role in pipeline.models), default=0)
     names = max((len(model.name) for model in pipeline.models.values()), default=0)
     for role, model in pipeline.models.items():
         engine = pipeline.engines[role]
         reduced = f" in {pipeline.precisions[role]}" if role in pipeline.precisions else ""
-        loaded = f"{engine}{reduced}, {_digest(model, engine)}, from {model.source}"
+        others = [title for title in sharers[identity(model, engine)] if title != pipeline.title]
+        shared = f", shared with {', '.join(others)}" if others else ""
+        loaded = f"{engine}{reduced}, {_digest(model, engine)}, from {model.source}{shared}"
         yield f"{role:<{roles}}  {model.name:<{names}}  {loaded}"
     for role, reason in pipeline.absent.items():
         yield f"{role:<{roles}}  off: {reason}"
@@ -84,6 +101,7 @@ def _limits(config: Config, per_line: int = 4) -> Iterator[str]:
 
 
 def _routes(config: Config) -> Iterator[str]:
-    for pipeline in config.pipelines:
-        for operation in load_pipeline(pipeline.name).operations:
-            yield operation.path
+    """Every route, with its pipeline where there are several."""
+    pipelines = config.pipelines
+    for path, (place, _) in owners([load_pipeline(each.name) for each in pipelines]).items():
+        yield f"{path}  {pipelines[place].title}" if len(pipelines) > 1 else path

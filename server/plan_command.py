@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +13,7 @@ from server.cores import Machine
 from server.options import parse
 from server.plan_facts import Facts, facts_of
 from server.plan_file import Plan, Row, plan_path, read_plan, write_plan
-from server.resolved import pipeline_config, resolve
+from server.resolved import Resolved, pipeline_config, resolve
 from server.trials import Bounds, make_plan
 
 _HEADINGS = ("engine", "precision", "load ms", "difference", "verdict")
@@ -22,9 +23,19 @@ def run_plan(argv: Sequence[str]) -> int:
     """Run ``argv`` (behind ``plan``); returns the exit code. Raises ConfigError."""
     args = parse(argv)
     machine, store = Machine(), ModelStore(args.cache_dir, sys.stderr)
-    resolved = resolve(args, store, machine)
-    if not resolved.wants_plan:
+    wanting = [each for each in resolve(args, store, machine) if each.wants_plan]
+    if not wanting:
         raise ConfigError("nothing is left to a plan: add --use_hpip, or --precision auto")
+    for number, resolved in enumerate(wanting):
+        page = "\n".join(_planned(args, store, resolved, machine))
+        sys.stdout.write("\n" * (number > 0) + page + "\n")
+    return 0
+
+
+def _planned(
+    args: argparse.Namespace, store: ModelStore, resolved: Resolved, machine: Machine
+) -> Iterator[str]:
+    """The plan of one pipeline, made where there is none yet, and where it is kept, in lines."""
     facts = facts_of(resolved)
     path = plan_path(store.root, facts)
     with locked(path.with_suffix(".lock"), lambda: _say("another process makes this plan: waiting")):
@@ -35,8 +46,7 @@ def run_plan(argv: Sequence[str]) -> int:
             bounds = Bounds.of(facts.device, machine)
             plan = make_plan(facts, resolved, trusted, store.root, lambda row: _say(_words(row)), bounds)
             write_plan(store.root, plan)
-    sys.stdout.write("\n".join(table(plan)) + f"\n\n{path}\n")
-    return 0
+    yield from (*table(plan), "", str(path))
 
 
 def table(plan: Plan) -> Iterator[str]:

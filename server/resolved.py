@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from pipelines.core.base import Role
-from pipelines.core.config import Generation, ModelFiles, PipelineConfig
+from pipelines.core.config import Generation, ModelFiles, ModelSet, PipelineConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
@@ -17,13 +18,14 @@ from pipelines.core.yaml_config import PipelineSpec, load
 from server.choose import EngineWish, choose_engine, fitting, is_open, parse_hpi_config, reads_onnx
 from server.config import DeviceConfig
 from server.cores import Machine, cpu_devices, gpu_devices
+from server.ownership import check_routes
 
 #: Lanes that the segment can have per kind, one of them spare (kernels/segment.pyi).
 _MAX_DEVICES = 63
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What is to run, before a plan has been looked at.
+    """One pipeline that is to run, before a plan has been looked at.
 
     Attributes:
         spec: what the pipeline's name or YAML says.
@@ -58,27 +60,45 @@ def resolve(
     store: ModelStore,
     machine: Machine,
     notice: Callable[[str], None] | None = None,
-) -> Resolved:
-    """See :func:`server.build.build_config`. Raises ConfigError."""
+) -> tuple[Resolved, ...]:
+    """Every pipeline; see :func:`server.build.build_config`. Raises ConfigError."""
     device = _check_device(args.device)
     wish = EngineWish(
         args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
     )
-    spec = load(args.pipeline, args.models)
-    for line in _notices(args, spec):
+    named = _named(args.pipeline, args.models)
+    check_routes([(name, load_pipeline(spec.name)) for name, spec in named])
+    specs = [spec for _, spec in named]
+    for line in _notices(args, specs):
         if notice:
             notice(line)
-    models, absent = _models(spec, store, wish)
-    engines = {role: choose_engine(models[role], wish, spec.models[role]) for role in models}
-    return Resolved(
-        spec=spec,
-        models=models,
-        absent=absent,
-        engines=engines,
-        open_roles=tuple(role for role in models if is_open(wish, spec.models[role])),
-        devices=_devices(device, engines.values(), machine),
-        precision="f32" if args.precision == "fp32" else args.precision,
+    found = [_models(spec, store, wish) for spec in specs]
+    engines = [
+        {role: choose_engine(model, wish, spec.models[role]) for role, model in models.items()}
+        for spec, (models, _) in zip(specs, found, strict=True)
+    ]
+    devices = _devices(device, [name for each in engines for name in each.values()], machine)
+    return tuple(
+        Resolved(
+            spec=spec,
+            models=models,
+            absent=absent,
+            engines=chosen,
+            open_roles=tuple(role for role in models if is_open(wish, spec.models[role])),
+            devices=devices,
+            precision="f32" if args.precision == "fp32" else args.precision,
+        )
+        for spec, (models, absent), chosen in zip(specs, found, engines, strict=True)
     )
+
+
+def _named(text: str, models: ModelSet) -> list[tuple[str, PipelineSpec]]:
+    """What each pipeline of ``--pipeline`` is called there, and the pipeline. Raises ConfigError.
+
+    Commas stand between them; a file whose own name has commas is one.
+    """
+    names = [text] if Path(text).is_file() else [name.strip() for name in text.split(",")]
+    return [(name, load(name, models)) for name in names]
 
 
 def pipeline_config(
@@ -133,13 +153,14 @@ def _key(role: Role, generation: Generation) -> str:
     return ".".join([*(f"SubPipelines.{name}" for name in pipelines), f"SubModules.{module}"])
 
 
-def _notices(args: argparse.Namespace, spec: PipelineSpec) -> list[str]:
+def _notices(args: argparse.Namespace, specs: Iterable[PipelineSpec]) -> list[str]:
     lines = []
     if args.serial_number is not None or args.update_license:
         lines.append("--serial_number and --update_license are accepted; no licence is needed here")
     if args.engine and args.use_hpip:
         lines.append("--use_hpip has no effect beside --engine, as in PaddleX")
-    return lines + [f"{key} has no effect here" for key in spec.ignored]
+    ignored = dict.fromkeys(key for spec in specs for key in spec.ignored)
+    return lines + [f"{key} has no effect here" for key in ignored]
 
 
 def _check_device(text: str | None) -> tuple[str, tuple[int, ...]]:

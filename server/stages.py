@@ -40,7 +40,7 @@ class Stages(StageFactory):
             cache_dir=config.cache_dir or None,
         )
         self._precisions = {
-            _identity(each.models[role], each.engines[role]): precision
+            identity(each.models[role], each.engines[role]): precision
             for each in config.pipelines
             for role, precision in each.precisions.items()
         }
@@ -49,7 +49,7 @@ class Stages(StageFactory):
 
     def get(self, cls: type[Stage], model: ModelFiles, engine: str, **settings: Any) -> Any:
         """The shared instance of ``cls(model, engine, **settings)``."""
-        key = (cls, _identity(model, engine), tuple(sorted(settings.items())))
+        key = (cls, identity(model, engine), tuple(sorted(settings.items())))
         if key not in self._stages:
             self._stages[key] = cls(model, engine, **settings)
         return self._stages[key]
@@ -67,7 +67,7 @@ class Stages(StageFactory):
             EngineError: an engine failed on a model.
         """
         for stage in self._stages.values():
-            key = _identity(stage.model, stage.engine_name)
+            key = identity(stage.model, stage.engine_name)
             if key not in self._forms:
                 started = time.monotonic()
                 self._forms[key] = self._load(stage.model, stage.engine_name)
@@ -79,7 +79,7 @@ class Stages(StageFactory):
         missing = cls.available()
         if missing is not None:
             raise ConfigError(missing)
-        precision = self._precisions.get(_identity(model, name), "f32")
+        precision = self._precisions.get(identity(model, name), "f32")
         share = cls(model, msgspec.structs.replace(self._options, precision=precision))
         if self._device.all_threads <= self._device.threads:
             return Forms(share, share)
@@ -90,7 +90,7 @@ class Stages(StageFactory):
         for forms in self._forms.values():
             if forms.share is not forms.whole:
                 (forms.share if whole else forms.whole).trim()
-        chosen = self._forms[_identity(stage.model, stage.engine_name)]
+        chosen = self._forms[identity(stage.model, stage.engine_name)]
         return chosen.whole if whole else chosen.share
 
     def trim(self) -> None:
@@ -106,7 +106,7 @@ class Stages(StageFactory):
             run: runs a stage on inputs, on the all-core form if its second argument is true.
         """
         for stage in self._stages.values():
-            forms = self._forms[_identity(stage.model, stage.engine_name)]
+            forms = self._forms[identity(stage.model, stage.engine_name)]
             for whole in (False, True) if forms.whole is not forms.share else (False,):
                 for call in stage.canary():
                     for result in run(stage, whole, [call.input]):
@@ -121,6 +121,6 @@ class Stages(StageFactory):
         self._forms.clear()
 
 
-def _identity(model: ModelFiles, engine: str) -> tuple[str, str, str]:
-    """What makes two loaded models the same one."""
+def identity(model: ModelFiles, engine: str) -> tuple[str, str, str]:
+    """What makes two models the same one, loaded once on each device whoever asks for it."""
     return model.name, model.directory, engine

@@ -156,4 +156,5 @@ def _plan_at(store, args):
     from server.plan_facts import facts_of
     from server.resolved import resolve
 
-    return read_plan(store.root, facts_of(resolve(args, store, Machine())))
+    (resolved,) = resolve(args, store, Machine())
+    return read_plan(store.root, facts_of(resolved))
