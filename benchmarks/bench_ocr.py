@@ -1,6 +1,6 @@
 """OCR served end to end: this server against PaddleX's own serving, same images, same weights, same run.
 
-    python -m benchmarks.bench_ocr                        everything, 70 minutes on two cores
+    python -m benchmarks.bench_ocr                        everything, 80 minutes on two cores
     python -m benchmarks.bench_ocr --budget-minutes 20 --rounds 1    the same with fewer requests
     python -m benchmarks.bench_ocr --quick                does it work? figures mean nothing
 
@@ -15,20 +15,23 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import bench_engine, compare, load, pages, peers, process
-from .common import parser, report, summary
+from .common import ROOT, parser, report, summary
 
 #: The level whose tail is compared; it gets ``--requests``, every other one ``--other-requests``.
 TAIL_CLIENTS = 8
 #: Offered load of the open loop, as a share of a closed-loop throughput.
 OPEN_SHARE = 0.7
 #: Order of a round; the fastest peer comes first because the common open-loop rate follows from it.
-ORDER = (peers.PADDLEX_ONNX, peers.OPENVINO, peers.PADDLEX_DEFAULT, peers.ONNXRUNTIME, peers.PADDLE)
+ORDER = (
+    peers.PADDLEX_ONNX, peers.OPENVINO, peers.AUTO, peers.PADDLEX_DEFAULT, peers.ONNXRUNTIME, peers.PADDLE,
+)  # fmt: skip
 #: How a time budget is shared: slow servers get more, so that all send about as many requests.
 WEIGHTS = {peers.PADDLEX_DEFAULT: 3.0, peers.PADDLEX_ONNX: 2.0, peers.PADDLE: 1.5}
 #: Passes over the images of the bare engine, per form and round.
@@ -119,6 +122,8 @@ class Bench:
     def _visit(self, name: str, *, last: bool, until_s: float) -> None:
         """One server in one round: start, warm up, all closed loops, in the last round the open ones."""
         server, port = self.servers[name], process.free_port()
+        if server.prepare and name not in self.startup_s:
+            subprocess.run(server.prepare, check=True, cwd=ROOT)
         log = self.options.peers / "logs" / f"{name.replace(' ', '-')}.log"
         with process.running(server.on(port), port, log, ready_path=server.ready_path, env=server.env) as (
             pid,
@@ -239,8 +244,9 @@ def main() -> None:
     bench.run()
     found = list(rows(bench))
     agreement = compare.agreement(bench.texts)
+    kept = compare.kept_characters(bench.texts)
     ceiling = statistics.mean(bare["ceiling"] for bare in bench.bare) if bench.bare else None
-    targets = compare.targets(found, ceiling)
+    targets = compare.targets(found, ceiling, kept)
     print("\n" + compare.report_text(found, agreement, targets, bench.startup_s))
     report(
         "ocr", found, options=vars(options), path=options.json, agreement=agreement, targets=targets,

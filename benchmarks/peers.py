@@ -47,6 +47,7 @@ class Server(NamedTuple):
         command: full command line with ``{port}`` where the port goes.
         env: additions to the environment.
         ready_path: answers 200 once requests are served.
+        prepare: command to run once before the first start; none when empty.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Server(NamedTuple):
     command: tuple[str, ...]
     env: Mapping[str, str]
     ready_path: str
+    prepare: tuple[str, ...] = ()
 
     def on(self, port: int) -> list[str]:
         """The command line for a port."""
@@ -193,18 +195,29 @@ def our_server(folder: Path, name: str, document: Mapping[str, Any], *arguments:
     return Server(name, False, command, {}, "/health/ready")
 
 
+def planned_server(folder: Path, name: str, document: Mapping[str, Any], *arguments: str) -> Server:
+    """The same with a plan for these ``arguments``, which is made before the first start if there is none."""
+    server = our_server(folder, name, document, *arguments)
+    path = server.command[server.command.index("--pipeline") + 1]
+    plan = (sys.executable, "-m", "server", "plan", "--device", "cpu", "--pipeline", path, *arguments)
+    return server._replace(prepare=plan)
+
+
 #: Row labels of the standard comparison; the first of PaddleX's is its default.
 OPENVINO, ONNXRUNTIME, PADDLE = "ours openvino", "ours onnxruntime", "ours paddle exact"
+AUTO = "ours hpip auto"
 PADDLEX_DEFAULT, PADDLEX_ONNX = "paddlex", "paddlex --engine onnxruntime"
 
 
 def standard(folder: Path) -> dict[str, Server]:
-    """The five configurations of the OCR benchmark, by row label."""
+    """The configurations of the OCR benchmark, by row label."""
     document = ocr_document()
+    auto = ("--use_hpip", "--precision", "auto", "--padding", "tight")
     return {
         PADDLEX_DEFAULT: paddlex_server(folder, PADDLEX_DEFAULT, document),
         PADDLEX_ONNX: paddlex_server(folder, PADDLEX_ONNX, document, "--engine", "onnxruntime"),
         OPENVINO: our_server(folder, OPENVINO, document, "--engine", "openvino", "--padding", "tight"),
+        AUTO: planned_server(folder, AUTO, document, *auto),
         ONNXRUNTIME: our_server(
             folder, ONNXRUNTIME, document, "--engine", "onnxruntime", "--padding", "tight"
         ),
