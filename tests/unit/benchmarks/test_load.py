@@ -143,11 +143,11 @@ def test_targets_divide_ours_by_the_named_peer():
         row(peers.OPENVINO, 4.0, 60),
     ]
     found = {target["target"]: target for target in compare.targets(rows, ceiling=5.0)}
-    assert found["throughput c=8 / PaddleX default"]["value"] == 4.0
-    assert found["throughput c=8 / PaddleX fastest"]["met"] is False
-    assert found["p99 c=8 / PaddleX fastest"]["value"] == 0.75
-    assert found["p50 c=1 / PaddleX fastest"]["met"] is None
-    assert found["served / bare engine"]["value"] == 0.8
+    assert found["ours openvino: throughput c=8 / PaddleX default"]["value"] == 4.0
+    assert found["ours openvino: throughput c=8 / PaddleX fastest"]["met"] is False
+    assert found["ours openvino: p99 c=8 / PaddleX fastest"]["value"] == 0.75
+    assert found["ours openvino: p50 c=1 / PaddleX fastest"]["met"] is None
+    assert found["ours openvino: served / bare engine"]["value"] == 0.8
 
 
 def test_agreement_counts_lines_in_order():
