@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from pipelines.core.config import PipelineConfig
 from pipelines.core.models import ModelStore
 from server.access import read_access
-from server.config import Config, Limits
+from server.config import NO_PLAN_YET, Config, Limits
 from server.cores import Machine, default_workers
 from server.plan_facts import facts_of
 from server.plan_file import Plan, read_plan
@@ -39,8 +39,10 @@ def build_config(
     """
     machine = machine or Machine()
     resolved = resolve(args, store, machine, notice)
+    plans = [_plan_of(each, store, notice) for each in resolved]
     pipelines = [
-        pipeline_config(args, store, each, *_chosen(each, _plan_of(each, store, notice))) for each in resolved
+        pipeline_config(args, store, each, *_chosen(each, plan))
+        for each, plan in zip(resolved, plans, strict=True)
     ]
     limits = {field.name: getattr(args, field.name) for field in msgspec.structs.fields(Limits)}
     return Config(
@@ -51,6 +53,7 @@ def build_config(
         port=args.port,
         api_generation=args.api_generation,
         precision=resolved[0].precision,
+        plans=dict(_names(resolved, plans)),
         cache_dir=str(store.root),
         log_format=args.log_format,
         log_level=args.log_level,
@@ -69,7 +72,7 @@ def _plan_of(resolved: Resolved, store: ModelStore, notice: Callable[[str], None
     plan = read_plan(store.root, facts_of(resolved), notice)
     if plan is None and notice:
         names = ", ".join(sorted(set(resolved.engines.values())))
-        notice(f"no plan for these models here yet, see docs/engine-plan.md: {names} in f32")
+        notice(f"no plan for these models here yet: {names} in f32 (docs/engine-plan.md)")
     return plan
 
 
@@ -88,6 +91,15 @@ def _agreed(pipelines: Sequence[PipelineConfig]) -> tuple[PipelineConfig, ...]:
         }
 
     return tuple(msgspec.structs.replace(each, precisions=kept(each)) for each in pipelines)
+
+
+def _names(resolved: Sequence[Resolved], plans: Sequence[Plan | None]) -> Iterator[tuple[str, str]]:
+    """What ``Config.plans`` says."""
+    for each, plan in zip(resolved, plans, strict=True):
+        if plan is not None:
+            yield each.spec.name, plan.facts.short_key
+        elif each.wants_plan:
+            yield each.spec.name, NO_PLAN_YET
 
 
 def _chosen(resolved: Resolved, plan: Plan | None) -> tuple[dict[str, str], dict[str, str]]:

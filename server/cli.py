@@ -22,7 +22,7 @@ from server.config import Config
 from server.models_command import run_models
 from server.options import PROG, parse
 from server.plan import plan
-from server.plan_command import run_plan
+from server.plan_command import planning_command, run_plan
 from server.unix_socket import bind_unix, removed_at_the_end
 
 #: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
@@ -67,7 +67,8 @@ def _serve(argv: Sequence[str]) -> int:
             except OSError as error:
                 raise ConfigError(_reason(error)) from error
 
-        return serve(config, listen, read_config=read_again)
+        plan_command = planning_command(argv) if args.plan == "background" else []
+        return serve(config, listen, read_config=read_again, plan_command=plan_command)
 
 
 def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tuple[Config, socket.socket]:

@@ -13,6 +13,9 @@ import msgspec
 
 from pipelines.core.config import Generation, PipelineConfig
 
+#: In ``Config.plans``: it is served without the plan that it wants.
+NO_PLAN_YET = "missing"
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds that every request meets at the door.
@@ -110,6 +113,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         host, port: where to listen.
         api_generation: which generation answers a body that is valid in both.
         precision: ``f32``, or the reduced precision that a plan may have chosen for some models.
+        plans: pipeline to the plan that chose its engines (the key of its file), or :data:`NO_PLAN_YET`;
+            without those that leave nothing to a plan.
         cache_dir: model store and compiled artefacts.
         log_format: ``text`` or ``json``; ``log_level``: a logging level name.
         heartbeat_timeout_ms: a child whose beat is older is killed and replaced.
@@ -129,6 +134,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8080
     api_generation: Generation = "v3"
     precision: str = "f32"
+    plans: dict[str, str] = {}
     cache_dir: str = ""
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"

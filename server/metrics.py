@@ -199,8 +199,30 @@ class LaneCollector(Collector):
         yield GaugeMetricFamily("pps_last_epoch", "Processes started so far", value=max(epochs))
 
 
-def exposition(table: Table, segment: Segment, slots: Slots) -> bytes:
+class ConfigCollector(Collector):
+    """What is served: plans, and what each model runs on."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Gauges that are always 1; their labels say it."""
+        text = "Which plan chose engines: its key, or missing; none is no line"
+        plans = GaugeMetricFamily("pps_plan_info", text, labels=["pipeline", "plan"])
+        for item in self._config.plans.items():
+            plans.add_metric(item, 1)
+        labels = ["pipeline", "role", "model", "engine", "precision"]
+        engines = GaugeMetricFamily("pps_engine_info", "What each model runs on", labels=labels)
+        for each in self._config.pipelines:
+            for role, model in each.models.items():
+                precision = each.precisions.get(role, "f32")
+                engines.add_metric([each.name, role, model.name, each.engines[role], precision], 1)
+        yield from (plans, engines)
+
+
+def exposition(table: Table, segment: Segment, slots: Slots, config: Config) -> bytes:
     """The ``/metrics`` page in Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LaneCollector(table, segment, slots))
+    registry.register(ConfigCollector(config))
     return prometheus_client.generate_latest(registry)

@@ -207,6 +207,12 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
         "(default: fp32)",
     )  # fmt: skip
     computing.add_argument(
+        "--plan", choices=("background", "existing"), default="background",
+        help="make the plan that --use_hpip or --precision lacks beside the server and change over to it, "
+        "or do without (default: background)",
+    )  # fmt: skip
+    computing.add_argument("--for_server", type=_whole(1), help=argparse.SUPPRESS)  # see plan_command.py
+    computing.add_argument(
         "--replan", action="store_true", help="python -m server plan: measure again, whatever plan there is"
     )
     computing.add_argument(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -10,18 +13,26 @@ from pipelines.core.download import locked
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from server.cores import Machine
+from server.launch import child_command
+from server.logs import setup_logging
 from server.options import parse
 from server.plan_facts import Facts, facts_of
 from server.plan_file import Plan, Row, plan_path, read_plan, write_plan
 from server.resolved import Resolved, pipeline_config, resolve
 from server.trials import Bounds, make_plan
 
+#: Of a plan that is made beside a server, and how many times the usual one of its trials may then take.
+_NICE, _PATIENCE = 10, 8
+_log = logging.getLogger(__name__)
 _HEADINGS = ("engine", "precision", "load ms", "difference", "verdict")
 
 
 def run_plan(argv: Sequence[str]) -> int:
     """Run ``argv`` (behind ``plan``); returns the exit code. Raises ConfigError."""
     args = parse(argv)
+    if args.for_server:
+        _give_way(args.for_server)
+        setup_logging("plan", args.log_format, args.log_level)
     machine, store = Machine(), ModelStore(args.cache_dir, sys.stderr)
     wanting = [each for each in resolve(args, store, machine) if each.wants_plan]
     if not wanting:
@@ -36,17 +47,32 @@ def _planned(
     args: argparse.Namespace, store: ModelStore, resolved: Resolved, machine: Machine
 ) -> Iterator[str]:
     """The plan of one pipeline, made where there is none yet, and where it is kept, in lines."""
-    facts = facts_of(resolved)
+    facts, say = facts_of(resolved), _log.info if args.for_server else _say
     path = plan_path(store.root, facts)
-    with locked(path.with_suffix(".lock"), lambda: _say("another process makes this plan: waiting")):
-        plan = None if args.replan else read_plan(store.root, facts, _say)
+    with locked(path.with_suffix(".lock"), lambda: say("another process makes this plan: waiting")):
+        plan = None if args.replan else read_plan(store.root, facts, say)
         if plan is None:
             references = {role: facts.models[role].reference for role in resolved.models}
             trusted = pipeline_config(args, store, resolved, references, {})
-            bounds = Bounds.of(facts.device, machine)
-            plan = make_plan(facts, resolved, trusted, store.root, lambda row: _say(_words(row)), bounds)
+            bounds = Bounds.of(facts.device, machine, _PATIENCE if args.for_server else 1)
+            plan = make_plan(facts, resolved, trusted, store.root, lambda row: say(_words(row)), bounds)
             write_plan(store.root, plan)
     yield from (*table(plan), "", str(path))
+
+
+def planning_command(argv: Sequence[str]) -> list[str]:
+    """The command line by which this process, started to serve with ``argv``, has its plan made."""
+    return [*child_command("server"), "plan", *argv, "--for_server", str(os.getpid())]
+
+
+def _give_way(server_pid: int) -> None:
+    """Leave the processors to those who serve, and end with the server."""
+    from kernels.segment import set_parent_death_signal, set_process_name  # noqa: PLC0415 - as in cli.py
+
+    if not set_parent_death_signal(signal.SIGKILL, server_pid):
+        raise SystemExit(1)
+    set_process_name("plan")
+    os.nice(_NICE)
 
 
 def table(plan: Plan) -> Iterator[str]:

@@ -59,8 +59,13 @@ class Facts(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Names the plan's file."""
+        """Digest of everything here."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    @property
+    def short_key(self) -> str:
+        """Enough of it to name the plan's file."""
+        return self.key[:24]
 
 
 def facts_of(resolved: Resolved) -> Facts:

@@ -74,7 +74,7 @@ class _Sealed(msgspec.Struct):
 
 def plan_path(root: Path, facts: Facts) -> Path:
     """Where a plan for ``facts`` is kept below the cache folder ``root``."""
-    return root / "plans" / f"{facts.pipeline}-{facts.key[:24]}.json"
+    return root / "plans" / f"{facts.pipeline}-{facts.short_key}.json"
 
 
 def read_plan(root: Path, facts: Facts, notice: Callable[[str], None] | None = None) -> Plan | None:

@@ -202,7 +202,8 @@ class Routes:
     async def _metrics(self, request: Request) -> HTTPResponse:
         if self._guard:
             self._guard.identify(request.headers)
-        page = exposition(self._table, self._ground.segment, self._ground.dispatcher.slots)
+        segment, slots = self._ground.segment, self._ground.dispatcher.slots
+        page = exposition(self._table, segment, slots, self._config)
         return HTTPResponse(page, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, _request: Request) -> HTTPResponse:

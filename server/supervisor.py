@@ -10,7 +10,9 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from kernels.segment import monotonic_ns
 from server.blame import MemoryKills
@@ -19,6 +21,7 @@ from server.config import Config
 from server.crew import Crew
 from server.liveness import Policy, Watchman
 from server.logs import setup_logging
+from server.planning import Planning
 from server.posts import Shared, say, url
 from server.reload import REFUSED, Reload
 from server.signals import Signals
@@ -38,6 +41,7 @@ class Supervisor:
         signals: entered.
         policy: patience with children.
         read_config: reads the configuration again at SIGHUP; without it the one there is stays.
+        plan_command: makes the plan of a configuration that lacks it; then that is read again too.
 
     Attributes:
         crew: the processes that serve.
@@ -52,6 +56,7 @@ class Supervisor:
         signals: Signals,
         policy: Policy,
         read_config: Callable[[], Config] | None = None,
+        plan_command: Sequence[str] = (),
     ) -> None:
         self.signals, self.policy, self._read_config = signals, policy, read_config
         self._shared = Shared(select.poll(), MemoryKills())
@@ -61,6 +66,7 @@ class Supervisor:
         self.announced = False
         self._reload: Reload | None = None
         self._reload_again = False
+        self._planning = Planning(plan_command)
         self._exit_code: int | None = None
         self._close_at_ns = 0
 
@@ -84,11 +90,14 @@ class Supervisor:
                         crew.bury(crew.children.pop(fd), now)
                     crew.step(now, may_judge)
                 self._announce()
+                self._advance_plan()
                 self._advance_change(now)
                 self._advance_leaving(now)
                 if os.getpid() == 1:  # the init of a container inherits what its children leave behind
-                    reap_strangers({c.process.pid for crew in self._crews() for c in crew.children.values()})
+                    ours = {c.process.pid for crew in self._crews() for c in crew.children.values()}
+                    reap_strangers(ours | self._planning.pids)
         finally:
+            self._planning.end()
             for crew in self._crews():
                 crew.end_all()
         return self.crew.exit_code if self._exit_code is None else self._exit_code
@@ -124,6 +133,14 @@ class Supervisor:
         else:
             self._reload = Reload(self._read_config, self.crew.ground.config)
 
+    def _advance_plan(self) -> None:
+        """Have the plan made that is missing, and change over to it. Who leaves needs none."""
+        if self._close_at_ns or self.crew.leaving:
+            self._planning.end()
+        elif self._planning.step(self.crew):
+            _log.info("there is a plan")
+            self._change()
+
     def _replace_all(self) -> None:
         _log.info("all processes are replaced, one after another")
         self.crew.roll("device")
@@ -133,8 +150,13 @@ class Supervisor:
         self._part(now)
         if self._reload is not None and self._reload.done:
             reload, self._reload = self._reload, None
-            if reload.config == self.crew.ground.config:
+            ground = self.crew.ground
+            if reload.config == ground.config:
                 self._replace_all()
+            elif reload.config is not None and _without_plan(reload.config) == _without_plan(ground.config):
+                _log.info("the plan chooses what is served already")
+                ground.config = reload.config
+                self.crew.roll("worker")  # they say which plan it is
             elif reload.config is not None:
                 self._prepare(reload.config)
         if self.coming is not None:
@@ -211,11 +233,16 @@ class Supervisor:
             self.coming = None
 
 
+def _without_plan(config: Config) -> Config:
+    return msgspec.structs.replace(config, plans={})
+
+
 def serve(
     config: Config,
     listen: socket.socket,
     policy: Policy | None = None,
     read_config: Callable[[], Config] | None = None,
+    plan_command: Sequence[str] = (),
 ) -> int:
     """Serve until told to stop. Main thread only: children die with the thread that starts them.
 
@@ -224,6 +251,7 @@ def serve(
         listen: bound socket; owned by this function from now on.
         policy: patience with children; by default from ``config.heartbeat_timeout_ms``.
         read_config: reads the configuration again at SIGHUP.
+        plan_command: makes the plan that a configuration lacks.
 
     Returns:
         Exit code: 0 after a clean stop, 1 when accepted work was not finished in time or nothing could
@@ -233,7 +261,7 @@ def serve(
     ground = Ground(config, listen)
     patience = policy or Policy(heartbeat_ns=config.heartbeat_timeout_ms * _MS)
     with Signals() as signals:
-        supervisor = Supervisor(ground, signals, patience, read_config)
+        supervisor = Supervisor(ground, signals, patience, read_config, plan_command)
         try:
             return supervisor.run()
         finally:

@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from server.launch import child_command
+from tests.conditions import wait_for
 
 ROOT = Path(__file__).parents[2]
 #: A ready server takes 2 to 3 s on two free cores; fetching models and a busy machine come on top.
@@ -43,19 +45,35 @@ class Started:
             timer.cancel()
         self.port = int(self.lines[-1].rpartition(":")[2])
 
-    def ocr(self, image, **more):
-        data = base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
-        body = json.dumps({"file": data, "fileType": 1, "visualize": False} | more).encode()
+    def post(self, path, body):
+        """The result; raises unless the request is answered with 200."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/ocr", body, {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body | {"visualize": False}).encode(),
+            {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["result"]["ocrResults"][0]["prunedResult"]
+            return json.load(answer)["result"]
+
+    def ocr(self, image, **more):
+        found = self.post("/ocr", {"file": base64_png(image), "fileType": 1} | more)
+        return found["ocrResults"][0]["prunedResult"]
+
+    def info(self, name):
+        """Labels of the lines of metric ``name``."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
+            page = answer.read().decode()
+        families = text_string_to_metric_families(page)
+        return [sample.labels for family in families for sample in family.samples if sample.name == name]
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.stdout.close()
         return self.process.wait(60)
+
+
+def base64_png(image):
+    return base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
 
 
 @pytest.fixture
@@ -105,7 +123,7 @@ def test_the_defaults_serve_ocr(start):
 
 def test_from_another_folder_with_openvino(start, tmp_path):
     """The second start of a model takes what the first has compiled."""
-    options = ("--pipeline", "OCR", "--use_hpip", "--device", "cpu:1")
+    options = ("--pipeline", "OCR", "--use_hpip", "--plan", "existing", "--device", "cpu:1")
     server = start(*options, cwd=tmp_path, command=child_command("server"))
     assert "openvino" in "\n".join(server.lines)
     assert texts(server.ocr(page())) == EXPECTED
@@ -171,3 +189,73 @@ def test_help_into_a_closed_pipe(tmp_path):
     )  # fmt: skip
     os.close(writer)
     assert b"Traceback" not in done.stderr
+
+
+def fast_in_bf16(folder):
+    """A pipeline YAML with one fake model, which is much faster in bf16."""
+    folder.mkdir()
+    fake = {"kind": "classification", "classes": 8, "delay_ms": 60, "forms": {"bf16": {"delay_ms": 1}}}
+    (folder / "fake.json").write_text(json.dumps(fake))
+    steps = [{"ResizeImage": {"size": [32, 32]}}, {"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]
+    description = {
+        "Global": {"model_name": "fake"},
+        "PreProcess": {"transform_ops": steps},
+        "PostProcess": {"Topk": {"topk": 1, "label_list": list("abcdefgh")}},
+    }
+    (folder / "inference.yml").write_text(yaml.safe_dump(description))
+    module = {"module_name": "image_classification", "model_name": "fake", "model_dir": str(folder)}
+    document = {"pipeline_name": "image_classification", "engine": "fake"}
+    path = folder / "pipeline.yml"
+    path.write_text(yaml.safe_dump(document | {"SubModules": {"ImageClassification": module}}))
+    return str(path)
+
+
+class Asking(threading.Thread):
+    """Sends one picture again and again; what is no answer is in ``error``."""
+
+    def __init__(self, server, seed):
+        super().__init__()
+        self.answers, self.error, self.enough = [], None, threading.Event()
+        self._server = server
+        self._picture = base64_png(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), np.uint8))
+
+    def run(self):
+        try:
+            while not self.enough.is_set():
+                found = self._server.post("/image-classification", {"image": self._picture})
+                self.answers.append(found["categories"])
+        except Exception as error:
+            self.error = error
+
+
+def test_a_server_changes_over_to_its_plan_without_losing_a_request(start, tmp_path):
+    options = ("--pipeline", fast_in_bf16(tmp_path / "model"), "--precision", "bf16", "--device", "cpu:1")
+    options += ("--cache_dir", str(tmp_path / "cache"))
+    server = start(*options)
+    assert server.info("pps_plan_info") == [{"pipeline": "image_classification", "plan": "missing"}]
+    assert [line["precision"] for line in server.info("pps_engine_info")] == ["f32"]
+    assert "no plan for these models here yet: fake in f32" in server.log.read_text()
+
+    clients = [Asking(server, seed) for seed in range(3)]
+    for client in clients:
+        client.start()
+    wait_for(lambda: "the new configuration serves" in server.log.read_text(), 100, "the plan is served")
+    wait_for(lambda: server.log.read_text().count(" ended (") == 2, 30, "the old processes have left")
+    served = [len(client.answers) for client in clients]
+    wait_for(lambda: all(len(c.answers) > n for c, n in zip(clients, served, strict=True)), 30, "answers")
+    for client in clients:
+        client.enough.set()
+        client.join()
+        assert client.error is None
+        assert all(answer == client.answers[0] for answer in client.answers)
+    (line,), (plan,) = server.info("pps_engine_info"), server.info("pps_plan_info")
+    assert (line["engine"], line["precision"]) == ("fake", "bf16")
+    (file,) = (tmp_path / "cache" / "plans").glob("*.json")
+    assert file.stem == f"image_classification-{plan['plan']}"
+    assert server.stop() == 0
+
+    file.write_bytes(file.read_bytes()[:-9])
+    again = start(*options, "--plan", "existing")
+    assert again.log.read_text().count(f"the plan {file} is not used") == 1
+    assert again.info("pps_plan_info") == [{"pipeline": "image_classification", "plan": "missing"}]
+    assert again.stop() == 0

@@ -12,6 +12,8 @@ import yaml
 
 from kernels.segment import READY, Segment
 from kernels.slots import Slots
+from pipelines.core.config import ModelFiles, PipelineConfig
+from server.config import Config
 from server.metrics import Metrics, Table, exposition
 from server.options import parse
 
@@ -52,7 +54,11 @@ def exposed():
         lane.state = READY
     table = Table(["/ocr"])
     Metrics(table, segment.device(0).counters).stage("det", 1, 0.1)
-    page = exposition(table, segment, Slots(segment)).decode()
+    models = {"text_detection": ModelFiles("det", "/models/det", {})}
+    pipeline = PipelineConfig("ocr", "OCR", "v3", {}, models, {"text_detection": "fake"})
+    page = exposition(
+        table, segment, Slots(segment), Config((pipeline,), (), plans={"ocr": "missing"})
+    ).decode()
     segment.close()
     return {SUFFIX.sub("", line.split("{")[0].split()[0]) for line in page.splitlines() if line[0] != "#"}
 

@@ -31,7 +31,7 @@ def served(monkeypatch):
     """What the supervisor was started with: (configuration, port, whether the socket listens)."""
     calls = []
 
-    def serve(config, listen, read_config):
+    def serve(config, listen, read_config, plan_command):
         with listen:
             listening = listen.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
             calls.append((config, listen.getsockname()[1], listening))

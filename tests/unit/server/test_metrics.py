@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kernels.segment import COUNTERS, READY, Segment
 from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
+from server.config import Config
 from server.metrics import BUCKETS, COUNTER_HELP, STAGES, STATUSES, Metrics, Table, exposition
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -21,6 +22,9 @@ def segment():
     made.close()
 
 
+NOTHING = Config((), ())
+
+
 def samples(page):
     """(name, labels) to value."""
     found = {}
@@ -31,7 +35,7 @@ def samples(page):
 
 
 def scrape(table, segment):
-    return samples(exposition(table, segment, Slots(segment)))
+    return samples(exposition(table, segment, Slots(segment), NOTHING))
 
 
 def test_no_two_counters_share_a_place():

@@ -1,5 +1,6 @@
 """``python -m server plan``, and a start that finds its plan."""
 
+import os
 import shutil
 
 import msgspec
@@ -11,8 +12,9 @@ import server.plan_command
 from pipelines.core.models import ModelStore
 from server.build import build_config
 from server.cli import main
+from server.config import NO_PLAN_YET
 from server.options import parse
-from server.plan_command import table
+from server.plan_command import planning_command, table
 from server.plan_file import Choice, Plan, Row, plan_path, read_plan
 from tests import tiny
 from tests.fakes import fake_models
@@ -56,13 +58,14 @@ def test_a_plan_is_made_once_and_used_by_the_next_start(argv, made, capsys):
         return build_config(args, ModelStore(args.cache_dir), notice=said.append), said
 
     before, said = config()
-    assert before.pipelines[0].precisions == {}
-    assert said == ["no plan for these models here yet, see docs/engine-plan.md: fake in f32"]
+    assert (before.plans, before.pipelines[0].precisions) == ({"ocr": NO_PLAN_YET}, {})
+    assert said == ["no plan for these models here yet: fake in f32 (docs/engine-plan.md)"]
 
     assert main(["plan", *argv]) == 0
     first = capsys.readouterr().out
     after, said = config()
     assert said == []
+    assert after.plans == {"ocr": made[0].short_key}
     assert after.pipelines[0].precisions == dict.fromkeys(("text_detection", "text_recognition"), "bf16")
 
     assert main(["plan", *argv]) == 0
@@ -93,7 +96,7 @@ def test_nothing_to_choose_is_one_line(argv, capsys):
 def test_without_high_performance_inference_nothing_is_planned(argv, made):
     argv[argv.index("auto")] = "fp32"
     args, said = parse(argv), []
-    build_config(args, ModelStore(args.cache_dir), notice=said.append)
+    assert build_config(args, ModelStore(args.cache_dir), notice=said.append).plans == {}
     assert said == []
 
 
@@ -109,6 +112,12 @@ def test_the_table_has_every_row():
     assert any(line.endswith("not installed: TensorRT is not installed") for line in lines)
     shapeless = msgspec.structs.replace(plan().rows[0], difference=None)
     assert "shapes" in "\n".join(table(msgspec.structs.replace(plan(), rows=(shapeless,))))
+
+
+def test_the_command_of_a_server():
+    command = planning_command(["--pipeline", "OCR", "--use_hpip"])
+    assert command[-6:] == ["plan", "--pipeline", "OCR", "--use_hpip", "--for_server", str(os.getpid())]
+    assert parse(command[-5:]).for_server == os.getpid()
 
 
 def test_three_engines_on_a_real_net(tmp_path, capsys):

@@ -190,7 +190,7 @@ def made(monkeypatch):
 
 def test_every_pipeline_gets_a_plan_and_a_shared_model_one_precision(build, options, made, capsys):
     config, said = build("--precision", "auto")
-    assert said == ["no plan for these models here yet, see docs/engine-plan.md: fake in f32"] * 2
+    assert said == ["no plan for these models here yet: fake in f32 (docs/engine-plan.md)"] * 2
     assert [each.precisions for each in config.pipelines] == [{}, {}]
 
     assert main(["plan", *options, "--precision", "auto"]) == 0
