@@ -16,6 +16,8 @@ from pipelines.core.yaml_config import ModelChoice
 HPIP_EXTRA = "the extra 'hpip' brings it: python -m pip install -e '.[hpip]'"
 #: Tried in this order when nobody asks for an engine.
 AUTOMATIC = ("paddle", "onnxruntime", "openvino")
+#: What high-performance inference takes on a GPU until there is a plan: the first that can run a model.
+ON_GPU = ("tensorrt", "onnxruntime_tensorrt", "onnxruntime", "paddle_tensorrt", "paddle")
 #: PaddleX 3.x's ``--engine`` values to ours; ``hpi`` is high-performance inference.
 ALIASES = {"paddle_static": "paddle", "hpi": "openvino"}
 #: PaddleX's values that name something else than an engine for exported models.
@@ -32,11 +34,15 @@ HPI_KEYS = (
 
 
 class EngineWish(msgspec.Struct, frozen=True):
-    """What the command line or a YAML says about engines; None where it says nothing."""
+    """What the command line or a YAML says about engines; None where it says nothing.
+
+    ``device``: the kind of device that ``use_hpip`` is for, ``cpu`` or ``gpu``.
+    """
 
     engine: str | None = None
     use_hpip: bool | None = None
     hpi_config: dict[str, Any] | None = None
+    device: str = "cpu"
 
 
 def engine_name(value: str) -> str:
@@ -63,25 +69,50 @@ def parse_hpi_config(text: str) -> dict[str, Any]:
     return value
 
 
-def _hpip_engine(config: Mapping[str, Any] | None) -> str:
-    """The engine of high-performance inference: its ``backend``, else OpenVINO. Raises ConfigError."""
+def _hpip_engine(config: Mapping[str, Any] | None, device: str, model: ModelFiles | None) -> str:
+    """The engine of high-performance inference: its ``backend``, else what suits ``device``.
+
+    ``model`` is None while it is not known yet. Raises ConfigError.
+    """
     for key in config or {}:
         if key not in HPI_KEYS:
             raise ConfigError(f"unknown key hpi_config.{key}; known: {', '.join(HPI_KEYS)}")
     backend = (config or {}).get("backend")
+    if backend is None and device == "gpu":
+        return _engine_on_gpu(model)
     name = engine_name(str(backend)) if backend is not None else "openvino"
     if name == "openvino" and load_engine(name).available() is not None:
         raise ConfigError(f"--use_hpip needs OpenVINO, which is not installed; {HPIP_EXTRA}")
     return name
 
 
-def _wished(asked: EngineWish, choice: ModelChoice) -> str | None:
+def _engine_on_gpu(model: ModelFiles | None) -> str:
+    """The first of :data:`ON_GPU` that sees a GPU, and can run ``model`` there. Raises ConfigError."""
+    reasons = []
+    for name in ON_GPU:
+        cls = load_engine(name)
+        reason = cls.available() if model is None else _objection(name, model)
+        if reason is None and cls.gpus() == 0:
+            reason = "it sees no GPU"
+        if reason is None:
+            return name
+        reasons.append(f"{name}: {reason}")
+    what = f"{model.name} on a GPU" if model else "models on a GPU"
+    raise ConfigError(f"--use_hpip finds no engine for {what} ({'; '.join(reasons)})")
+
+
+def gpu_in_reach() -> bool:
+    """Whether high-performance inference could use a GPU here."""
+    return any(load_engine(name).gpus() for name in ON_GPU)
+
+
+def _wished(asked: EngineWish, choice: ModelChoice, model: ModelFiles | None) -> str | None:
     """The engine asked for: command line before YAML, ``engine`` before ``use_hpip``."""
     for wish in (asked, choice):
         if wish.engine:
             return engine_name(wish.engine)
         if wish.use_hpip:
-            return _hpip_engine(wish.hpi_config or choice.hpi_config)
+            return _hpip_engine(wish.hpi_config or choice.hpi_config, asked.device, model)
         if wish.use_hpip is False:
             return None
     return None
@@ -110,7 +141,7 @@ def reference_engine(model: ModelFiles, otherwise: str) -> str:
 
 def _objection(name: str, model: ModelFiles) -> str | None:
     """Why engine ``name`` cannot run ``model`` here, or None."""
-    return misfit(name, model) or load_engine(name).available()
+    return misfit(name, model) or load_engine(name).available() or load_engine(name).refuses(model)
 
 
 def misfit(name: str, model: ModelFiles) -> str | None:
@@ -125,7 +156,7 @@ def misfit(name: str, model: ModelFiles) -> str | None:
 def reads_onnx(asked: EngineWish, choice: ModelChoice) -> bool:
     """Whether the engine that a model would run on takes ONNX rather than Paddle's own programs."""
     ready = (name for name in AUTOMATIC if load_engine(name).available() is None)
-    name = _wished(asked, choice) or next(ready, AUTOMATIC[0])
+    name = _wished(asked, choice, None) or next(ready, AUTOMATIC[0])
     return "pir" not in load_engine(name).formats
 
 
@@ -151,7 +182,7 @@ def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> 
     Raises:
         ConfigError: the engine asked for cannot run it, or none can; says why.
     """
-    wished = _wished(asked, choice)
+    wished = _wished(asked, choice, model)
     if wished is not None:
         if (reason := _objection(wished, model)) is not None:
             raise ConfigError(f"{model.name} cannot run on engine {wished}: {reason}")

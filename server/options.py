@@ -198,7 +198,7 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
     computing.add_argument(
         "--use_hpip", action="store_true", default=None,
         help="high-performance inference: what a plan has found to be the fastest correct engine of every "
-        "model (docs/engine-plan.md); OpenVINO until there is a plan",
+        "model (docs/engine-plan.md); until there is a plan OpenVINO, or TensorRT on a GPU",
     )  # fmt: skip
     computing.add_argument("--hpi_config", metavar="DICT", help="as PaddleX; 'backend' chooses the engine")
     computing.add_argument(

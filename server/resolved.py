@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,15 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.scalers import with_scaler
 from pipelines.core.yaml_config import PipelineSpec, load
-from server.choose import EngineWish, choose_engine, fitting, is_open, parse_hpi_config, reads_onnx
+from server.choose import (
+    EngineWish,
+    choose_engine,
+    fitting,
+    gpu_in_reach,
+    is_open,
+    parse_hpi_config,
+    reads_onnx,
+)
 from server.config import DeviceConfig
 from server.cores import Machine, cpu_devices, gpu_devices
 from server.ownership import check_routes
@@ -64,7 +72,10 @@ def resolve(
     """Every pipeline; see :func:`server.build.build_config`. Raises ConfigError."""
     device = _check_device(args.device)
     wish = EngineWish(
-        args.engine, args.use_hpip, parse_hpi_config(args.hpi_config) if args.hpi_config else None
+        args.engine,
+        args.use_hpip,
+        parse_hpi_config(args.hpi_config) if args.hpi_config else None,
+        device[0] or ("gpu" if gpu_in_reach() else "cpu"),
     )
     named = _named(args.pipeline, args.models)
     check_routes([(name, load_pipeline(spec.name)) for name, spec in named])
@@ -73,11 +84,7 @@ def resolve(
         if notice:
             notice(line)
     found = [_models(spec, store, wish) for spec in specs]
-    engines = [
-        {role: choose_engine(model, wish, spec.models[role]) for role, model in models.items()}
-        for spec, (models, _) in zip(specs, found, strict=True)
-    ]
-    devices = _devices(device, [name for each in engines for name in each.values()], machine)
+    engines, devices = _placed(device, wish, specs, [models for models, _ in found], machine)
     return tuple(
         Resolved(
             spec=spec,
@@ -90,6 +97,33 @@ def resolve(
         )
         for spec, (models, absent), chosen in zip(specs, found, engines, strict=True)
     )
+
+
+def _placed(
+    device: tuple[str, tuple[int, ...]],
+    wish: EngineWish,
+    specs: Sequence[PipelineSpec],
+    found: Sequence[Mapping[str, ModelFiles]],
+    machine: Machine,
+) -> tuple[list[dict[str, str]], tuple[DeviceConfig, ...]]:
+    """Role to engine of each pipeline, and the devices. Raises ConfigError.
+
+    A GPU that nobody has asked for is taken only if every model can use it.
+    """
+    try:
+        engines = [
+            {role: choose_engine(model, wish, spec.models[role]) for role, model in models.items()}
+            for spec, models in zip(specs, found, strict=True)
+        ]
+        devices = _devices(device, [name for each in engines for name in each.values()], machine)
+    except ConfigError:
+        if device[0] or wish.device == "cpu":
+            raise
+        devices = ()
+    if not device[0] and wish.device == "gpu" and not (devices and devices[0].device != "cpu"):
+        on_cpu = msgspec.structs.replace(wish, device="cpu")
+        return _placed(("cpu", ()), on_cpu, specs, found, machine)
+    return engines, devices
 
 
 def _named(text: str, models: ModelSet) -> list[tuple[str, PipelineSpec]]:

@@ -188,6 +188,7 @@ def _rows(
             continue
         precisions = cls.precisions(device)
         reason = misfit(name, model) or ("" if precisions else f"it does not run on {device}")
+        reason = reason or cls.refuses(fitting(model, name))
         if reason:
             yield Row(role, name, "", "not run", note=reason), 0
             continue

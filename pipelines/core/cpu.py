@@ -11,6 +11,8 @@ _NATIVE = {
     "bf16": frozenset({"avx512_bf16", "amx_bf16"}),
     "fp16": frozenset({"avx512_fp16", "amx_fp16"}),
 }
+#: Words of ``/proc/cpuinfo`` with which OpenVINO computes in bf16 or fp16 unless it is told not to.
+_SHORT_FLOATS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "asimdhp"}
 
 
 @functools.cache
@@ -37,3 +39,12 @@ def cpu_flags() -> frozenset[str]:
 def reduced_precisions() -> tuple[str, ...]:
     """Which of ``bf16`` and ``fp16`` this processor has arithmetic for."""
     return tuple(precision for precision, flags in _NATIVE.items() if flags & cpu_flags())
+
+
+def openvino_computes_short() -> bool:
+    """Whether OpenVINO takes bf16 or fp16 on this CPU by itself; FastDeploy has no setting for it."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False
+    return bool(_SHORT_FLOATS & words)

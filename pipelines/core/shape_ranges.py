@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from .config import ModelFiles
 from .errors import ConfigError
 from .inference_yml import Description
+from .onnx_ports import read_onnx_ports
 from .paddle_program import Port
 
 Shape = tuple[int, ...]
@@ -80,6 +82,16 @@ def ranges_for(directory: str, inputs: Mapping[str, Port]) -> dict[str, ShapeRan
 def _most_together(shape: Shape) -> int:
     """Largest batch of such inputs that a stage makes: 64 series, 8 pictures (``Stage.max_batch``)."""
     return 8 if math.prod(shape) > _SMALL else 64
+
+
+def lacks_ranges(files: ModelFiles) -> str | None:
+    """Why TensorRT cannot know for which shapes to build a model's ONNX file; None when it can."""
+    try:
+        inputs, _ = read_onnx_ports(files.files["onnx"])
+        ranges_for(files.directory, inputs)
+    except (ConfigError, OSError) as error:
+        return str(error)
+    return None
 
 
 def first_outside(ranges: Mapping[str, ShapeRange], feeds: Mapping[str, np.ndarray]) -> str | None:

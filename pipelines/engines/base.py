@@ -118,6 +118,11 @@ class Engine(ABC):
         return ("f32",)
 
     @classmethod
+    def refuses(cls, files: ModelFiles) -> str | None:
+        """Why it would not load ``files``, as far as they say so themselves; loads no framework."""
+        return None
+
+    @classmethod
     def version(cls) -> str:
         """Name and version of the framework, which is not loaded for it; empty when it is not installed."""
         for package in cls.packages:

@@ -25,6 +25,7 @@ import numpy as np
 
 from pipelines.core.config import ModelFiles
 from pipelines.core.contained import contained, fails_in_child, import_contained, last_line
+from pipelines.core.cpu import openvino_computes_short, reduced_precisions
 from pipelines.core.download import locked
 from pipelines.core.engine_cache import engine_file
 from pipelines.core.errors import EngineError
@@ -37,6 +38,9 @@ from .base import Engine, EngineOptions, TensorSpec, check_feeds, nvidia_gpus
 
 #: Import names; the first that loads is used. Class and method names are the same in both.
 PACKAGES = ("fastdeploy", "ultra_infer")
+DISTRIBUTIONS = (
+    "fastdeploy-gpu-python", "fastdeploy-python", "ultra-infer-gpu-python", "ultra-infer-python"
+)  # fmt: skip
 #: Backend and model format in order of preference. TensorRT gets no Paddle program: it would go through a
 #: converter first. ONNX Runtime does where there is nothing else.
 WAYS = {
@@ -50,8 +54,6 @@ WAYS = {
 _DTYPES = {2: "int32", 3: "int64", 4: "float16", 5: "float32", 6: "float64", 20: "uint8", 21: "int8"}
 #: What the ONNX Runtime backend can hand out (ort_backend.cc); another type of output ends the process.
 _ORT_OUTPUTS = {"float32", "float64", "float16", "int32", "int64"}
-#: CPU flags with which OpenVINO computes in bf16 or fp16 by itself; FastDeploy has no setting for it.
-_SHORT_FLOATS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "asimdhp"}
 #: Shapes for which the Paddle backend keeps oneDNN's primitives; its default is to keep all.
 _ONEDNN_CACHE = 10
 
@@ -95,17 +97,12 @@ def _built(package: Any, what: str) -> bool:
     return question is not None and bool(question())
 
 
-@functools.cache
-def _computes_short() -> bool:
-    """Whether OpenVINO takes bf16 or fp16 on this CPU by itself."""
-    return bool(_SHORT_FLOATS & set(Path("/proc/cpuinfo").read_text().split()))
-
-
 class FastDeployEngine(Engine):
     """A Runtime. Inputs and outputs are copied; the GIL is held in between."""
 
     name: ClassVar[str] = "fastdeploy"
     formats: ClassVar[tuple[str, ...]] = ("onnx", "pdmodel")
+    packages: ClassVar[tuple[str, ...]] = DISTRIBUTIONS
 
     @classmethod
     def available(cls) -> str | None:
@@ -113,6 +110,11 @@ class FastDeployEngine(Engine):
         if not _installed():
             return "neither FastDeploy 1.x nor ultra_infer is installed; their vendor has both, PyPI neither"
         return None
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """What OpenVINO takes by itself on a CPU, fp16 on a GPU."""
+        return ("f32", *(reduced_precisions()[:1] if device == "cpu" else ("fp16",)))
 
     @classmethod
     def gpus(cls) -> int:
@@ -154,7 +156,7 @@ class FastDeployEngine(Engine):
         program, params = self._files.files[kind], self._files.files["params"] if kind == "pdmodel" else ""
         if not _built(package, backend):
             raise EngineError("this build is without it")
-        if backend == "openvino" and self._options.precision == "f32" and _computes_short():
+        if backend == "openvino" and self._options.precision == "f32" and openvino_computes_short():
             raise EngineError("it computes in bf16 on this CPU, which precision f32 does not allow")
         known = _read(program, params, backend)
         if (backend, kind) == ("ort", "pdmodel"):

@@ -80,6 +80,11 @@ class OnnxRuntimeEngine(Engine):
         return None
 
     @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """On a GPU ``fp16`` permits TF32; the file's own types stay."""
+        return ("f32",) if device == "cpu" else ("f32", "fp16")
+
+    @classmethod
     def gpus(cls) -> int:
         """GPUs that the CUDA provider can see; 0 with the CPU build."""
         if cls.available() is not None or nvidia_gpus() == 0:

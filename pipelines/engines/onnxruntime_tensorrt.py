@@ -17,10 +17,11 @@ from pipelines.core.config import ModelFiles
 from pipelines.core.contained import import_contained
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.core.onnx_ports import read_onnx_ports
-from pipelines.core.shape_ranges import first_outside, ranges_for
+from pipelines.core.shape_ranges import first_outside, lacks_ranges, ranges_for
 
 from .base import EngineOptions
 from .onnxruntime import OnnxRuntimeEngine
+from .tensorrt import TensorRtEngine
 
 #: Memory that TensorRT may take for a layer's scratch space.
 _WORKSPACE = 1 << 30
@@ -37,6 +38,21 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeEngine):
         if importlib.util.find_spec("tensorrt") is None:
             return "TensorRT is not installed; the extra 'tensorrt' brings it: pip install -e '.[tensorrt]'"
         return super().available()
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """fp16 too; nothing on a CPU."""
+        return () if device == "cpu" else ("f32", "fp16")
+
+    @classmethod
+    def refuses(cls, files: ModelFiles) -> str | None:
+        """As TensorRT alone, it builds for known shapes only."""
+        return lacks_ranges(files)
+
+    @classmethod
+    def version(cls) -> str:
+        """Both frameworks'."""
+        return " in ".join(filter(None, (TensorRtEngine.version(), super().version())))
 
     @classmethod
     def gpus(cls) -> int:

@@ -44,6 +44,19 @@ class PaddleTensorRtEngine(PaddleEngine):
     name: ClassVar[str] = "paddle_tensorrt"
     formats: ClassVar[tuple[str, ...]] = ("pdmodel",)
 
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """fp16 too; nothing on a CPU."""
+        return () if device == "cpu" else ("f32", "fp16")
+
+    @classmethod
+    def refuses(cls, files: ModelFiles) -> str | None:
+        """TensorRT builds for known shapes only."""
+        try:
+            return None if read_ranges(files.directory) else "inference.yml has no Hpi shapes"
+        except ConfigError as error:
+            return str(error)
+
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._ranges: dict[str, ShapeRange] = {}
         if "pdmodel" in files.files:

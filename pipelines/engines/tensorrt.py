@@ -24,7 +24,8 @@ from pipelines.core.engine_cache import engine_file, load_or_build
 from pipelines.core.errors import EngineError
 from pipelines.core.gpus import gpu_model, keep_float32
 from pipelines.core.onnx_ports import read_onnx_ports
-from pipelines.core.shape_ranges import first_outside, ranges_for
+from pipelines.core.precision_flags import set_precision
+from pipelines.core.shape_ranges import first_outside, lacks_ranges, ranges_for
 
 from .base import LARGE_INPUT_BYTES, Engine, EngineOptions, TensorSpec, check_feeds, nvidia_gpus
 
@@ -82,6 +83,7 @@ class TensorRtEngine(Engine):
 
     name: ClassVar[str] = "tensorrt"
     formats: ClassVar[tuple[str, ...]] = ("onnx",)
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 
     @classmethod
     def available(cls) -> str | None:
@@ -98,6 +100,17 @@ class TensorRtEngine(Engine):
         with contextlib.suppress(ImportError):  # its libraries are not there, or not for this driver
             return nvidia_gpus() if _tensorrt() else 0
         return 0
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """fp16 too, up to TensorRT 10: later ones compute in the types of the ONNX file."""
+        short = ("fp16",) if cls.version().partition(" ")[2].startswith("10.") else ()
+        return () if device == "cpu" else ("f32", *short)
+
+    @classmethod
+    def refuses(cls, files: ModelFiles) -> str | None:
+        """It builds for known shapes only."""
+        return lacks_ranges(files)
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         self._open(files, options)
@@ -148,7 +161,7 @@ class TensorRtEngine(Engine):
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
         quantized = b"QuantizeLinear" in Path(path).read_bytes()
-        _set_precision(trt.BuilderFlag, config, self._options.precision, quantized)
+        set_precision(trt.BuilderFlag, config, self._options.precision, quantized)
         dynamic = [name for name, port in self._ports.items() if -1 in port.shape]
         if dynamic:
             profile = builder.create_optimization_profile()
@@ -279,22 +292,6 @@ def _receiver(buffer: Buffer) -> Any:
             self.shape = tuple(shape)
 
     return Receiver()
-
-
-def _set_precision(flags: Any, config: Any, precision: str, quantized: bool) -> None:
-    """What the builder may use besides float32.
-
-    TensorRT 10 is told by flags. 11 has none of them: it computes in the types of the ONNX file, so half
-    precision takes a half-precision file there. TF32, float32 with 10 bits of mantissa, is on by default.
-    """
-    wanted = {"fp16": ["FP16"], "auto": ["FP16"], "bf16": ["BF16"]}.get(precision, [])
-    for name in wanted + ["INT8"] * quantized:  # a file with quantised layers does not build without
-        if hasattr(flags, name):
-            config.set_flag(getattr(flags, name))
-        else:
-            _log.info("this TensorRT has no flag %s: the ONNX file decides the precision", name)
-    if precision == "f32" and hasattr(flags, "TF32"):
-        config.clear_flag(flags.TF32)
 
 
 ENGINE = TensorRtEngine

@@ -43,7 +43,7 @@ def build():
 @pytest.fixture
 def cpu(monkeypatch):
     """``cpu(True)`` is a CPU on which OpenVINO computes in bf16 by itself."""
-    return lambda short: monkeypatch.setattr(engine_module, "_computes_short", lambda: short)
+    return lambda short: monkeypatch.setattr(engine_module, "openvino_computes_short", lambda: short)
 
 
 @pytest.fixture

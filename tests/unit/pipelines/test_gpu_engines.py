@@ -1,6 +1,7 @@
 """The GPU side of ONNX Runtime and Paddle: which calls are made. The CPU computes, over the real packages."""
 
 import importlib
+import importlib.metadata
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from pipelines.core.errors import EngineError
+from pipelines.core.registry import load_engine
 from pipelines.engines import onnxruntime as ort_engine
 from pipelines.engines import paddle as paddle_engine
 from pipelines.engines.base import EngineOptions
@@ -60,6 +62,40 @@ def model(kind, tmp_path, name="inference.onnx"):
     files = tiny.model(kind, tmp_path / "model")
     (tmp_path / "model/inference.yml").write_text(RANGES)
     return msgspec.structs.replace(files, sha256={name: "a" * 64})
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "onnxruntime_tensorrt", "paddle_tensorrt"])
+def test_what_a_plan_can_ask(name, tmp_path):
+    engine, files = (
+        load_engine(name),
+        tiny.model("pdmodel" if "paddle" in name else "onnx", tmp_path / "model"),
+    )
+    assert engine.precisions("cpu") == ()
+    assert engine.precisions("gpu:0")[0] == "f32"
+    assert "Hpi shapes" in engine.refuses(files)
+    (tmp_path / "model/inference.yml").write_text(RANGES)
+    assert engine.refuses(files) is None
+    (tmp_path / "model/inference.yml").write_text(
+        "Hpi: {backend_configs: {tensorrt: {dynamic_shapes: {x: [1]}}}}"
+    )
+    assert "three lists" in engine.refuses(files)
+
+
+def test_versions_are_those_of_what_computes(monkeypatch):
+    found = {"tensorrt-cu12": "10.16.0.1", "onnxruntime-gpu": "1.32.0"}
+
+    def version(package):
+        if package not in found:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return found[package]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert load_engine("tensorrt").precisions("gpu:0") == ("f32", "fp16")
+    assert OnnxRuntimeTensorRtEngine.version() == "tensorrt-cu12 10.16.0.1 in onnxruntime-gpu 1.32.0"
+    found["tensorrt-cu12"] = "11.4.0.1"
+    assert load_engine("tensorrt").precisions("gpu:0") == ("f32",)
+    assert OnnxRuntimeEngine.precisions("gpu:0") == ("f32", "fp16")
+    assert load_engine("fastdeploy").precisions("gpu:0") == ("f32", "fp16")
 
 
 class TestOnnxRuntime:

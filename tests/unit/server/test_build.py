@@ -256,6 +256,25 @@ class TestGpu:
         with pytest.raises(ConfigError, match=r"no GPU can be used: engine fake sees none here"):
             build("--device", "gpu")
 
+    def test_high_performance_inference_takes_a_gpu_if_all_models_can(
+        self, build, document, tmp_path, monkeypatch
+    ):
+        """What one engine of a GPU runs serves there; the other model of the pair has no file for any."""
+        cls = load_engine("onnxruntime")
+        monkeypatch.setattr(cls, "gpus", classmethod(lambda cls: 1))
+        del document["engine"]
+        for role in ("text_detection", "text_recognition"):
+            (tmp_path / "models" / role / "inference.onnx").write_bytes(b"no model, and nobody loads it")
+        config = build("--use_hpip")[0]
+        assert [device.device for device in config.devices] == ["gpu:0"]
+        assert set(config.pipelines[0].engines.values()) == {"onnxruntime"}
+        document["SubModules"]["TextDetection"]["engine"] = "openvino"
+        config = build()[0]
+        document["use_hpip"] = True
+        config = build()[0]
+        assert {device.device for device in config.devices} == {"cpu"}
+        assert set(config.pipelines[0].engines.values()) == {"openvino"}
+
 
 def test_licence_options_are_noticed(build):
     for argv in (

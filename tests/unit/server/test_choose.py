@@ -1,5 +1,6 @@
 """Which engine runs a model, in PaddleX's words and in ours, and why not."""
 
+import msgspec
 import pytest
 
 from pipelines.core.config import ModelFiles
@@ -7,10 +8,12 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.registry import load_engine
 from pipelines.core.yaml_config import ModelChoice
 from server.choose import (
+    ON_GPU,
     EngineWish,
     choose_engine,
     engine_name,
     fitting,
+    gpu_in_reach,
     parse_hpi_config,
     reads_onnx,
 )
@@ -175,3 +178,58 @@ def test_an_engine_gets_only_the_files_that_suit_it():
     # Asked for by name it runs what there is, as in PaddleX.
     assert choose_engine(PICKY, EngineWish("paddle"), ANY) == "paddle"
     assert fitting(PICKY, "paddle").files == PICKY.files
+
+
+class TestOnAGpu:
+    """High-performance inference there. Nothing is run: engines say what they are told to say."""
+
+    ASKED = EngineWish(use_hpip=True, device="gpu")
+
+    @pytest.fixture
+    def install(self, monkeypatch):
+        """Leaves only the named engines, each with GPUs."""
+
+        def only(*names, refusing=()):
+            for name in ON_GPU:
+                cls = load_engine(name)
+                reason = None if name in names else f"no {name} here"
+                monkeypatch.setattr(cls, "available", classmethod(lambda cls, reason=reason: reason))
+                monkeypatch.setattr(cls, "gpus", classmethod(lambda cls, here=name in names: int(here)))
+                why = "no shapes" if name in refusing else None
+                monkeypatch.setattr(cls, "refuses", classmethod(lambda cls, model, why=why: why))
+
+        return only
+
+    @pytest.mark.parametrize(
+        ("model", "installed", "refusing", "engine"),
+        [
+            pytest.param(ONNX, ON_GPU, (), "tensorrt", id="tensorrt-first"),
+            pytest.param(ONNX, ON_GPU[1:], (), "onnxruntime_tensorrt", id="inside-ort"),
+            pytest.param(BOTH, ("onnxruntime", "paddle"), (), "onnxruntime", id="cuda"),
+            pytest.param(ONNX, ON_GPU, ("tensorrt", "onnxruntime_tensorrt"), "onnxruntime", id="no-shapes"),
+            pytest.param(PADDLE, ON_GPU, (), "paddle_tensorrt", id="pdmodel"),
+            pytest.param(PIR, ON_GPU, (), "paddle", id="pir"),
+        ],
+    )  # fmt: skip
+    def test_the_first_that_can(self, install, model, installed, refusing, engine):
+        install(*installed, refusing=refusing)
+        assert gpu_in_reach()
+        assert choose_engine(model, self.ASKED, ANY) == engine
+
+    def test_a_backend_is_what_it_says(self, install):
+        install(*ON_GPU)
+        asked = msgspec.structs.replace(self.ASKED, hpi_config={"backend": "onnxruntime"})
+        assert choose_engine(ONNX, asked, ANY) == "onnxruntime"
+
+    def test_without_any_the_reasons_are_listed(self, install):
+        install()
+        assert not gpu_in_reach()
+        with pytest.raises(
+            ConfigError, match=r"no engine for m on a GPU \(tensorrt: no tensorrt here; .*paddle"
+        ):
+            choose_engine(ONNX, self.ASKED, ANY)
+
+    @pytest.mark.parametrize(("installed", "expected"), [(("onnxruntime",), True), (("paddle",), False)])
+    def test_the_files_that_are_fetched(self, install, installed, expected):
+        install(*installed)
+        assert reads_onnx(self.ASKED, ANY) is expected
