@@ -95,8 +95,8 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute()) if path else ""
 
 
-def keys_command(argv: Sequence[str], prog: str) -> int:
-    """``python -m server keys new NAME``: the key on stdout, once; its line in a file. Raises ConfigError."""
+def make_keys_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of ``python -m server keys …``."""
     parser = argparse.ArgumentParser(prog=f"{prog} keys", description="Makes API keys.", allow_abbrev=False)
     parser.add_argument("action", choices=("new",))
     parser.add_argument("name", metavar="NAME", help="whose key it is; letters, digits, dots, dashes")
@@ -108,7 +108,12 @@ def keys_command(argv: Sequence[str], prog: str) -> int:
     parser.add_argument(
         "--concurrent", type=int, default=0, metavar="N", help="requests at a time (default: any)"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def keys_command(argv: Sequence[str], prog: str) -> int:
+    """``python -m server keys new NAME``: the key on stdout, once; its line in a file. Raises ConfigError."""
+    args = make_keys_parser(prog).parse_args(argv)
     text, key = new_key(args.name, args.rate, args.burst, args.concurrent)
     if args.api_keys:
         append_key(Path(args.api_keys), key)

@@ -11,18 +11,22 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
 from pipelines.core.registry import engine_names, load_engine, load_pipeline, pipeline_modules
-from server.access import keys_command, read_access
+from server.access import keys_command, make_keys_parser, read_access
 from server.build import build_config
+from server.completion import script
 from server.config import Config
 from server.models_command import run_models
-from server.options import PROG, parse
+from server.options import PROG, make_completion_parser, make_models_parser, make_parser, parse
 from server.plan import plan
 from server.plan_command import planning_command, run_plan
+from server.settings import read, show
 from server.unix_socket import bind_unix, removed_at_the_end
 
 #: Connections that the kernel keeps waiting; it cuts this to net.core.somaxconn.
@@ -45,14 +49,17 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
+class _Command(NamedTuple):
+    """A command behind ``python -m server``: what runs it, and its parser where it takes anything."""
+
+    run: Callable[[Sequence[str]], int]
+    make_parser: Callable[[], argparse.ArgumentParser] | None
+
+
 def _run(argv: Sequence[str]) -> int:
-    if argv and argv[0] == "models":
-        return run_models(argv[1:])
-    if argv and argv[0] == "plan":
-        return run_plan(argv[1:])
-    if argv and argv[0] == "keys":
-        return keys_command(argv[1:], PROG)
-    return _list() if list(argv) == ["list"] else _serve(argv)
+    if argv and argv[0] in _COMMANDS:
+        return _COMMANDS[argv[0]].run(argv[1:])
+    return _serve(argv)
 
 
 def _serve(argv: Sequence[str]) -> int:
@@ -63,7 +70,8 @@ def _serve(argv: Sequence[str]) -> int:
 
         def read_again() -> Config:
             try:
-                return build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
+                again = parse(argv)
+                return build_config(again, ModelStore(again.cache_dir, sys.stderr), notice=_notice)
             except OSError as error:
                 raise ConfigError(_reason(error)) from error
 
@@ -128,7 +136,9 @@ def url(listen: socket.socket, host: str, scheme: str = "http") -> str:
     return f"{scheme}://{shown}:{listen.getsockname()[1]}"
 
 
-def _list() -> int:
+def _list(argv: Sequence[str]) -> int:
+    if argv:
+        raise ConfigError("list takes nothing more")
     out = sys.stdout
     for module in pipeline_modules():
         cls = load_pipeline(module)
@@ -143,3 +153,28 @@ def _list() -> int:
             f"engine {name:<20} {', '.join(cls_engine.formats):<22} {cls_engine.available() or 'ready'}\n"
         )
     return 0
+
+
+def _config(argv: Sequence[str]) -> int:
+    settings = read(make_parser, argv, os.environ)
+    sys.stdout.write("\n".join(show(make_parser(), settings)).lstrip("\n") + "\n")
+    return 0
+
+
+def _completion(argv: Sequence[str]) -> int:
+    makers = {name: command.make_parser for name, command in _COMMANDS.items()}
+    parsers = {name: make() if make else None for name, make in makers.items()}
+    names = [load_pipeline(module).names[0] for module in pipeline_modules()]
+    shell = make_completion_parser().parse_args(argv).shell
+    sys.stdout.write(script(shell, {"": make_parser(), **parsers}, {"NAME_OR_YAML": names}))
+    return 0
+
+
+_COMMANDS = {
+    "plan": _Command(run_plan, make_parser),
+    "list": _Command(_list, None),
+    "models": _Command(run_models, make_models_parser),
+    "keys": _Command(partial(keys_command, prog=PROG), partial(make_keys_parser, PROG)),
+    "config": _Command(_config, make_parser),
+    "completion": _Command(_completion, make_completion_parser),
+}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import msgspec
 
+from server import settings
 from server.access import add_options
 from server.config import Config, Limits
+from server.readers import Secret, public, read_bytes
+from server.readers import Whole as _whole
 
 PROG = "python -m server"
 
@@ -42,6 +46,8 @@ devices:
   gpu        all GPUs, one process each       gpu:0,1    these GPUs
 
 other commands:
+  python -m server config …                     the options as they would be, and where each is from
+  python -m server completion bash|zsh|fish     completion for a shell
   python -m server plan --pipeline …            try every engine on every model (docs/engine-plan.md)
   python -m server list                         pipelines, their routes and default models; engines
   python -m server models [list]                models with a card, and which are on disk
@@ -58,8 +64,6 @@ examples:
   python -m server --pipeline ./my_ocr.yaml --device cpu:2 --request_timeout_ms 20000
 """
 
-_UNITS = {"k": 10, "ki": 10, "m": 20, "mi": 20, "g": 30, "gi": 30}
-
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Wide enough that an option and its help share a line."""
@@ -75,39 +79,6 @@ class Parser(argparse.ArgumentParser):
         """Exit with code 2."""
         sys.stderr.write(f"{PROG}: {message} (--help lists the options)\n")
         raise SystemExit(2)
-
-
-def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Reads an integer of ``low`` to ``high``."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < low or (high is not None and value > high):
-            bounds = f"{low} to {high}" if high is not None else f"at least {low}"
-            raise argparse.ArgumentTypeError(f"{value} is out of range, {bounds}")
-        return value
-
-    return read
-
-
-def read_bytes(text: str) -> int:
-    """Bytes, with an optional unit: ``1048576``, ``1024k``, ``1MiB``, ``2G`` (powers of 1024)."""
-    digits = text.strip().lower().removesuffix("b")
-    number = digits.rstrip("kmgi")
-    shift = _UNITS.get(digits[len(number) :], 0 if digits == number else -1)
-    if not number.isdecimal() or shift < 0 or int(number) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write bytes, or 64k, 256M, 2G")
-    return int(number) << shift
-
-
-def public(name: str, value: Any) -> str:
-    """A limit's value as it may be typed again: ``256M`` for 268435456 bytes."""
-    if name.endswith("_bytes") and value % (1 << 20) == 0:
-        return f"{value >> 20}M"
-    return str(value)
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +130,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--allow_pickle_scaler", action="store_true",
         help="take the numbers of a time-series model's scaler.pkl where it has no scaler.json; nothing in "
         "the pickle is run (docs/models.md)",
+    )  # fmt: skip
+    what.add_argument(
+        settings.FILE_OPTION, metavar="TOML",
+        help="options of a file, without their dashes: port = 9000; PPS_PORT=9000 in the environment goes "
+        "before it, --port before both (docs/operations.md)",
     )  # fmt: skip
     what.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # paddlex --serve
     _add_network(parser, defaults)
@@ -219,7 +195,7 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
         "--cache_dir", metavar="DIR",
         help="models and compiled artefacts (default: $XDG_CACHE_HOME/paddle-pipeline-server)",
     )  # fmt: skip
-    computing.add_argument("--serial_number", metavar="X", help="accepted; no licence is needed")
+    computing.add_argument("--serial_number", type=Secret, metavar="X", help="accepted; no licence is needed")
     computing.add_argument("--update_license", action="store_true", help="accepted; no licence is needed")
 
 
@@ -258,6 +234,16 @@ def make_models_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Options for serving. Prints one line and exits with 2 when they are wrong."""
-    return make_parser().parse_args(argv)
+def make_completion_parser() -> argparse.ArgumentParser:
+    """The parser of ``python -m server completion SHELL``."""
+    parser = Parser(prog=f"{PROG} completion", description="Prints a script for a shell.", allow_abbrev=False)
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return parser
+
+
+def parse(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> argparse.Namespace:
+    """Options for serving: those of ``argv``, of the environment, of a file, and defaults, in that order.
+
+    Prints one line and exits with 2 when ``argv`` is wrong; raises ConfigError when it is something else.
+    """
+    return settings.read(make_parser, argv, os.environ if environment is None else environment).options

@@ -10,8 +10,8 @@ import msgspec
 from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.registry import load_engine, load_pipeline
 from server.config import Config, DeviceConfig
-from server.options import public
 from server.ownership import owners
+from server.readers import public
 from server.stages import identity
 
 #: Titles of the pipelines that have a model, by what makes it one.

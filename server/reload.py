@@ -41,14 +41,22 @@ class Reload:
         try:
             found = self._read()
             current = self._current
-            if (found.host, found.port) != (current.host, current.port):
+            if _address(found) != _address(current):
                 _log.warning("the address stays what it is: a new one needs a new start")
-            self.config = msgspec.structs.replace(found, host=current.host, port=current.port)
-        except ConfigError as error:
-            _log.error(
-                "the new configuration is refused, the old one stays: %s", " ".join(str(error).split())
+            access = msgspec.structs.replace(
+                found.access,
+                unix_socket=current.access.unix_socket,
+                unix_socket_mode=current.access.unix_socket_mode,
             )
+            self.config = msgspec.structs.replace(found, host=current.host, port=current.port, access=access)
+        except ConfigError as error:
+            _log.error("%s: %s", REFUSED, " ".join(str(error).split()))
         except Exception:  # whatever it is, the server that runs goes on
-            _log.exception("the new configuration is refused, the old one stays")
+            _log.exception(REFUSED)
         finally:
             self.done = True
+
+
+def _address(config: Config) -> tuple[object, ...]:
+    """What the socket was made of."""
+    return config.host, config.port, config.access.unix_socket, config.access.unix_socket_mode

@@ -26,15 +26,20 @@ def pipeline(tmp_path):
     return str(path)
 
 
+class Calls(list):
+    read_again = None
+
+
 @pytest.fixture
 def served(monkeypatch):
     """What the supervisor was started with: (configuration, port, whether the socket listens)."""
-    calls = []
+    calls = Calls()
 
     def serve(config, listen, read_config, plan_command):
         with listen:
             listening = listen.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
             calls.append((config, listen.getsockname()[1], listening))
+        calls.read_again = read_config
         return 17
 
     monkeypatch.setattr(server.supervisor, "serve", serve)
@@ -50,6 +55,19 @@ def test_a_start(pipeline, served, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"url       http://127.0.0.1:{port}/ocr" in out
     assert err == ""
+
+
+def test_the_file_is_read_again_at_a_reload(pipeline, served, tmp_path, monkeypatch):
+    file = tmp_path / "server.toml"
+    monkeypatch.setenv("PPS_CACHE_DIR", str(tmp_path))
+    file.write_text(f"pipeline = '{pipeline}'\nport = 0\nmax_pages = 5\n")
+    assert main(["--config", str(file)]) == 17
+    assert served[0][0].limits.max_pages == 5
+    file.write_text(f"pipeline = '{pipeline}'\nport = 0\nmax_pages = 6\n")
+    assert served.read_again().limits.max_pages == 6
+    file.write_text("max_pages = 'x'")
+    with pytest.raises(ConfigError, match=r"server.toml: max_pages must be a whole number"):
+        served.read_again()
 
 
 def test_notices_go_to_stderr(pipeline, served, tmp_path, capsys):
