@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from server.bench.figures import percentile
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Distributions whose versions decide the figures.
@@ -31,14 +33,6 @@ PACKAGES = (
 
 
 # --- figures ------------------------------------------------------------------
-
-
-def percentile(values: Sequence[float], q: float) -> float:
-    """Nearest-rank percentile (0 < q <= 100): always one of the values; NaN when there are none."""
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(q / 100 * len(ordered)) - 1)]
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

@@ -177,9 +177,116 @@ def test_a_connection_that_the_server_has_ended_while_idle_is_no_failure():
             client = load.Client("127.0.0.1", port)
             for _ in range(2):
                 answered.append(await client.send(load.request_bytes("127.0.0.1", port, "/", b"{}")))
-                while len(closed) < len(answered) or not client._streams[0].at_eof():
+                while len(closed) < len(answered) or client.connected:
                     await asyncio.sleep(0.001)
             client.close()
 
     asyncio.run(both())
     assert answered == [(200, b"ok")] * 2
+
+
+@contextlib.asynccontextmanager
+async def answering(*answers):
+    """A port that reads a request and writes the next of ``answers``; None: hangs up without a word."""
+    waiting, tasks = iter(answers), []
+
+    async def serve(reader, writer):
+        tasks.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(2)
+                answer = next(waiting)
+                if answer is None:
+                    break
+                writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as serving:
+        yield serving.sockets[0].getsockname()[1]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def sent(*answers, count, idle_s=0.0, timeout_s=5.0):
+    """What a client makes of these answers, one after the other, with so long between them by its clock."""
+
+    async def run():
+        async with answering(*answers) as port:
+            client = load.Client("127.0.0.1", port, timeout_s=timeout_s)
+            found = []
+            for _ in range(count):
+                found.append(await client.send(load.request_bytes("127.0.0.1", port, "/", b"{}")))
+                client._used_s -= idle_s
+            client.close()
+            return found
+
+    return asyncio.run(run())
+
+
+def test_a_connection_that_is_closed_just_while_it_is_used_after_a_rest_is_opened_again():
+    assert sent(OK, None, OK, count=2, idle_s=10.0) == [(200, b"ok")] * 2
+
+
+def test_a_request_that_is_lost_at_work_is_a_failure():
+    assert [status for status, _ in sent(OK, None, OK, count=3)] == [200, 0, 200]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_what_is_no_answer_is_a_failure_and_ends_the_connection(answer):
+    (status, said), following = sent(answer, OK, count=2)
+    assert status == 0
+    assert b"no HTTP answer with a length" in said
+    assert following == (200, b"ok")
+
+
+def test_an_answer_in_pieces_is_put_together_and_one_that_does_not_come_is_given_up():
+    (status, said), following = sent(OK[:-1], OK, count=2, timeout_s=0.05)
+    assert (status, b"no answer within" in said) == (0, True)
+    assert following == (200, b"ok")
+
+
+def test_who_waits_no_more_leaves_no_answer_to_the_next():
+    async def run():
+        async with answering(OK[:-1], OK) as port:
+            client = load.Client("127.0.0.1", port)
+            request = load.request_bytes("127.0.0.1", port, "/", b"{}")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.send(request), 0.05)
+            answer = await client.send(request)
+            client.close()
+            return answer
+
+    assert asyncio.run(run()) == (200, b"ok")
+
+
+def test_a_late_generator_says_so(server):
+    """A loop that is blocked for as long sends what was due meanwhile so much later."""
+    import time
+
+    from server.bench import load as generator
+
+    class Blocking(generator.Client):
+        def another(self):
+            return self
+
+        async def send(self, request):
+            time.sleep(PAUSE_S)
+            return 200, b""
+
+    run = generator.timed_loop(Blocking("127.0.0.1", server.port), [b""], [0] * 4, [0.0] * 4)
+    assert max(answer.late_s for answer in run.answers) >= 2 * PAUSE_S
+    assert max(answer.latency_s for answer in run.answers) >= 4 * PAUSE_S * 0.9

@@ -1,0 +1,1 @@
+"""Capacity of a running server: ``python -m server bench`` (docs/scaling.md)."""
