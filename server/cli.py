@@ -170,10 +170,17 @@ def _completion(argv: Sequence[str]) -> int:
     return 0
 
 
+def _bench(argv: Sequence[str]) -> int:
+    from server.bench.command import run_bench  # noqa: PLC0415 - nothing that serves needs it
+
+    return run_bench(argv)
+
+
 _COMMANDS = {
     "plan": _Command(run_plan, make_parser),
     "list": _Command(_list, None),
     "models": _Command(run_models, make_models_parser),
+    "bench": _Command(_bench, None),
     "keys": _Command(partial(keys_command, prog=PROG), partial(make_keys_parser, PROG)),
     "config": _Command(_config, make_parser),
     "completion": _Command(_completion, make_completion_parser),

@@ -56,6 +56,7 @@ other commands:
   python -m server models verify                read every model file again and compare SHA-256
   python -m server models convert DIR ...       make scaler.json of a time-series model's scaler.pkl
   python -m server keys new NAME                make an API key
+  python -m server bench --pipeline …           how many requests a second it can do (docs/scaling.md)
 
 examples:
   python -m server --pipeline OCR

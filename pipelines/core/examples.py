@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Small dense print, a table with lines around its cells, and Chinese on a coloured ground.
-_PAGES = ("dense_column.png", "mixed_table.png", "chinese_small.jpg")
-_PICTURES = ("astronaut.jpg", "chelsea.jpg", "coffee.jpg", "brick.jpg", "nuclei.png")
+PAGES = ("dense_column.png", "mixed_table.png", "chinese_small.jpg")
+PICTURES = ("astronaut.jpg", "chelsea.jpg", "coffee.jpg", "brick.jpg", "nuclei.png")
 
 #: For models of text.
 TEXTS = (
@@ -32,20 +32,25 @@ def _folder() -> Path:
 
 def pages() -> list[NDArray[np.uint8]]:
     """Pages with text, uint8 ``[H, W, 3]`` BGR."""
-    return [_read(name) for name in _PAGES]
+    return [_read(name) for name in PAGES]
 
 
 def pictures() -> list[NDArray[np.uint8]]:
     """People, an animal, things, a texture and cells under a microscope, uint8 ``[H, W, 3]`` BGR."""
-    return [_read(name) for name in _PICTURES]
+    return [_read(name) for name in PICTURES]
+
+
+def file_bytes(name: str) -> bytes:
+    """The file of one of ``PAGES`` or ``PICTURES``."""
+    return (_folder() / name).read_bytes()
 
 
 @cache
 def digest() -> str:
     """SHA-256 over all of them: results on others cannot be compared."""
     total = hashlib.sha256(repr(TEXTS).encode())
-    for name in (*_PAGES, *_PICTURES):
-        total.update((_folder() / name).read_bytes())
+    for name in (*PAGES, *PICTURES):
+        total.update(file_bytes(name))
     return total.hexdigest()
 
 
