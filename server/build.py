@@ -51,6 +51,7 @@ def build_config(
         workers=args.workers or default_workers(machine.cores()),
         host=args.host,
         port=args.port,
+        grpc_port=args.grpc_port,
         api_generation=args.api_generation,
         precision=resolved[0].precision,
         plans=dict(_names(resolved, plans)),

@@ -22,6 +22,7 @@ from server.access import keys_command, make_keys_parser, read_access
 from server.build import build_config
 from server.completion import script
 from server.config import Config
+from server.grpc_port import check_grpc, port_held
 from server.models_command import run_models
 from server.options import PROG, make_completion_parser, make_models_parser, make_parser, parse
 from server.plan import plan
@@ -86,6 +87,7 @@ def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tupl
     listen = bind_unix(path, access.unix_socket_mode) if path else bind(args.host, args.port)
     at_the_end.enter_context(removed_at_the_end(path))
     try:
+        at_the_end.enter_context(port_held(args.host, check_grpc(args.grpc_port)))
         config = build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
         # From here on the port is really ours; what connects waits for the first worker.
         listen.listen(_BACKLOG)

@@ -110,7 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pipelines: what is served.
         devices: one entry per device process.
         workers: HTTP worker processes.
-        host, port: where to listen.
+        host, port: where to listen; ``grpc_port``: for gRPC, 0 for nowhere.
         api_generation: which generation answers a body that is valid in both.
         precision: ``f32``, or the reduced precision that a plan may have chosen for some models.
         plans: pipeline to the plan that chose its engines (the key of its file), or :data:`NO_PLAN_YET`;
@@ -132,6 +132,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     host: str = "0.0.0.0"  # noqa: S104 - PaddleX's default
     port: int = 8080
+    grpc_port: int = 0
     api_generation: Generation = "v3"
     precision: str = "f32"
     plans: dict[str, str] = {}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -34,7 +35,14 @@ _FAULT_COUNTERS: dict[type[ServeError], str] = {
     Poisoned: "worker_poisoned",
 }
 
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,128}")
+
 _log = logging.getLogger(__name__)
+
+
+def is_header_safe(text: str) -> bool:
+    """Whether a header may repeat what a client has sent."""
+    return _HEADER_SAFE.fullmatch(text) is not None
 
 
 class Exchange:
@@ -62,6 +70,11 @@ class Exchange:
         self.generation: Generation = endpoint.default_generation
         self.status = 200
         self._url = ""
+
+    @property
+    def header_id(self) -> str:
+        """``log_id`` where a header can carry it, else ``request_id``."""
+        return self.log_id if is_header_safe(self.log_id) else f"{self.request_id:016x}"
 
     def received(self) -> None:
         """The body is complete."""

@@ -1,4 +1,6 @@
-"""Open Inference Protocol v2 over REST, without HTTP: tensors of an operation in, its result out.
+"""Open Inference Protocol v2, without HTTP: tensors of an operation in, its result out.
+
+What is here of JSON is its REST form; the rest is for gRPC too (``grpc_door.py``).
 
 Every route is a model of the same name (``ocr``). Its one input is a BYTES tensor of one element, called as
 the file's field in JSON, that holds the file; of an operation without a file it is ``request``, a JSON body.
@@ -8,7 +10,7 @@ request are the other fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -92,13 +94,22 @@ class Tensors(Upload):
         parameters = _small(request.parameters, dict[str, str | int | float | bool], "parameters")
         self._choose_output(request, parameters)
         (tensor,) = request.inputs
-        if not 0 < len(tensor.name) <= _MAX_NAME:
-            raise BadRequest(f"The name of the input must have 1 to {_MAX_NAME} characters")
         content = self._content(tensor, memoryview(self.data)[size:])
+        return self.read(endpoint, tensor.name, content, parameters, max_depth)
+
+    def read(
+        self,
+        endpoint: Endpoint,
+        name: str,
+        content: bytes | str,
+        parameters: Mapping[str, str | float | bool],
+        max_depth: int,
+    ) -> Fields:
+        """The fields of a request with this tensor: bytes, or the base64 of a file. Raises BadRequest."""
         if endpoint.operation.input == "none":
-            return self._without_file(endpoint, tensor, content, max_depth)
-        self.texts = {name: _as_text(value) for name, value in parameters.items()}
-        self.field = tensor.name
+            return self._without_file(endpoint, name, content, max_depth)
+        self.texts = {key: _as_text(value) for key, value in parameters.items()}
+        self.field = name
         self.data, self._text = (b"", content) if isinstance(content, str) else (content, None)
         return super().open(endpoint, max_depth)
 
@@ -118,19 +129,14 @@ class Tensors(Upload):
     def _choose_output(self, request: _Infer, parameters: Mapping[str, Any]) -> None:
         wanted = _small(request.outputs, list[_Output], "outputs")
         for output in wanted:
-            if output.name != OUTPUT:
-                raise BadRequest(f"The model has no output {output.name[:_MAX_NAME]!r}, only `{OUTPUT}`")
+            check_output(output.name)
         self.binary = parameters.get("binary_data_output") is True
         if wanted:
             self.binary = wanted[0].parameters.binary_data
 
     def _content(self, tensor: _Tensor, rest: memoryview) -> bytes | str:
         """The one element of the one tensor: bytes where it is binary, else text."""
-        if tensor.datatype != "BYTES":
-            raise BadRequest(f"Tensor `{tensor.name}` must be of type BYTES")
-        shape = _small(tensor.shape, list[int], "shape")
-        if any(side != 1 for side in shape):
-            raise BadRequest(f"Tensor `{tensor.name}` must have one element: shape [1]")
+        check_tensor(tensor.name, tensor.datatype, _small(tensor.shape, list[int], "shape"))
         size = _small(tensor.parameters, _Binary, "parameters").binary_data_size
         if size is None:
             if tensor.data is None or rest:
@@ -142,10 +148,8 @@ class Tensors(Upload):
             raise BadRequest(f"`binary_data_size` is {size}, but {found}")
         return bytes(rest[_PREFIX:])
 
-    def _without_file(
-        self, endpoint: Endpoint, tensor: _Tensor, content: bytes | str, max_depth: int
-    ) -> Fields:
-        if tensor.name != REQUEST:
+    def _without_file(self, endpoint: Endpoint, name: str, content: bytes | str, max_depth: int) -> Fields:
+        if name != REQUEST:
             raise BadRequest(f"The input of this model is `{REQUEST}`")
         self.data = b""
         return endpoint.open(content.encode() if isinstance(content, str) else content, max_depth)
@@ -230,6 +234,22 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
         "inputs": [{"name": field, "datatype": "BYTES", "shape": [1]}],
         "outputs": [{"name": OUTPUT, "datatype": "BYTES", "shape": [1]}],
     }
+
+
+def check_tensor(name: str, datatype: str, shape: Iterable[int]) -> None:
+    """What an input says of itself. Raises BadRequest."""
+    if not 0 < len(name) <= _MAX_NAME:
+        raise BadRequest(f"The name of the input must have 1 to {_MAX_NAME} characters")
+    if datatype != "BYTES":
+        raise BadRequest(f"Tensor `{name}` must be of type BYTES")
+    if any(side != 1 for side in shape):
+        raise BadRequest(f"Tensor `{name}` must have one element: shape [1]")
+
+
+def check_output(name: str) -> None:
+    """An output that is asked for. Raises BadRequest."""
+    if name != OUTPUT:
+        raise BadRequest(f"The model has no output {name[:_MAX_NAME]!r}, only `{OUTPUT}`")
 
 
 def _parsed(body: bytes, size: int, max_depth: int) -> _Infer:

@@ -154,6 +154,10 @@ def _add_network(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
         help="port to listen on, 0 for any free one (default: 8080)",
     )  # fmt: skip
     network.add_argument(
+        "--grpc_port", type=_whole(0, 65535), default=defaults["grpc_port"], metavar="N",
+        help="port of the Open Inference Protocol over gRPC, extra 'grpc' (default: 0, off; docs/doors.md)",
+    )  # fmt: skip
+    network.add_argument(
         "--workers", type=_whole(1, 63), metavar="N",
         help="HTTP processes (default: 1 up to 4 cores, else cores / 8 and at least 2)",
     )  # fmt: skip

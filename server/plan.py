@@ -10,6 +10,7 @@ import msgspec
 from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.registry import load_engine, load_pipeline
 from server.config import Config, DeviceConfig
+from server.grpc_port import address
 from server.ownership import owners
 from server.readers import public
 from server.stages import identity
@@ -37,6 +38,8 @@ def plan(config: Config, url: str) -> str:
     rows += [("limits", line) for line in _limits(config)]
     rows.append(("cache", config.cache_dir))
     rows += [("url", url + operation) for operation in _routes(config)]
+    if config.grpc_port:
+        rows.append(("grpc", address(config.host, config.grpc_port)))
     return "\n".join(_columns(rows))
 
 

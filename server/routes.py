@@ -30,7 +30,7 @@ from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.docs_page import docs_headers
 from server.doors import PADDLEX, Door
-from server.exchange import Exchange
+from server.exchange import Exchange, is_header_safe
 from server.guard import Guard, Pass
 from server.metrics import Table, exposition
 from server.readiness import unready
@@ -43,7 +43,6 @@ _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 30
 
 _NOT_A_LETTER = re.compile("[^a-z]")
-_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,128}")
 
 _log = logging.getLogger(__name__)
 
@@ -168,8 +167,7 @@ class Routes:
         kind: str = "application/json",
     ) -> HTTPResponse:
         asked = request.headers.get("x-request-id", "")
-        given = exchange.log_id if _HEADER_SAFE.fullmatch(exchange.log_id) else f"{exchange.request_id:016x}"
-        headers["X-Request-Id"] = asked if _HEADER_SAFE.fullmatch(asked) else given
+        headers["X-Request-Id"] = asked if is_header_safe(asked) else exchange.header_id
         if self.draining:
             _stream(request).keep_alive = False
         return HTTPResponse(body, exchange.status, headers, content_type=kind)

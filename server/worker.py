@@ -101,6 +101,7 @@ class Worker:
         from server.admission import Admission  # noqa: PLC0415
         from server.dispatch import Dispatcher  # noqa: PLC0415
         from server.fetch import Fetcher  # noqa: PLC0415
+        from server.grpc_port import open_grpc  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
         from server.tls import Certificate  # noqa: PLC0415
@@ -140,6 +141,7 @@ class Worker:
         self._certificate = Certificate(access.tls_cert, access.tls_key) if access.tls_cert else None
         font = Font(config.cache_dir)
         self._routes = Routes(config, ground, self._admission, table, font, self._guard)
+        self._grpc = open_grpc(config, ground, self._admission, self._routes, font, self._guard)
         self._refresh_at, self._stop = 0.0, asyncio.Event()
 
     async def serve(self) -> int:
@@ -159,6 +161,7 @@ class Worker:
         )
         await server.startup()
         await server.start_serving()
+        await self._grpc.start()
         ticking = asyncio.create_task(self._tick())
         gc.collect()
         gc.freeze()  # modules and routes stay for good: no collection needs to look at them again
@@ -201,6 +204,7 @@ class Worker:
         self._routes.draining = True
         server.close()
         self._socket.close()
+        calls = asyncio.create_task(self._grpc.stop(self._config.drain_timeout_ms / 1000))
         told = time.monotonic()
         give_up = told + self._config.drain_timeout_ms / 1000
         while server.connections and time.monotonic() < give_up:
@@ -213,7 +217,7 @@ class Worker:
             _log.warning("%d connections cut off: not finished in time", left)
         for connection in list(server.connections):
             connection.abort()
-        return left
+        return left + await calls
 
 
 def _guard(boot: Boot, workers: int) -> Guard | None:

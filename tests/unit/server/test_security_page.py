@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from server import grpc_server, grpc_wire
 from server.config import Limits
 from server.options import LIMIT_HELP
 
@@ -37,6 +38,7 @@ def test_every_parser_has_a_row():
         "HTTP header", "HTTP body", "chunks", "JSON", "parameters", "base64", "images", "JPEG",
         "PDF, TIFF of several frames", "CSV", "YAML", "model folders", "pickled scalers", "API key files",
     }  # fmt: skip
+    assert {"gRPC messages", "gRPC calls"} <= set(PARSERS)
     assert any(name.startswith("multipart") for name in PARSERS)
 
 
@@ -58,6 +60,18 @@ def test_tests_of_a_row_exist(parser):
     assert files, "a row without a test is a claim"
     for name in files:
         assert list((ROOT / "tests").rglob(name)), name
+
+
+def test_bounds_of_grpc_are_those_of_the_code():
+    names = (grpc_server.MAX_METADATA, grpc_server.MAX_STREAMS, grpc_server.MAX_CALLS)
+    said = PARSERS["gRPC calls"][3].split("; ")
+    told = dict(grpc_server.options(Limits()))
+    idle_ms, places = told["grpc.max_connection_idle_ms"], grpc_server.OPEN_PLACES
+    for text, number in zip(said, (*names, idle_ms, places), strict=True):
+        assert is_said(text, number), (text, number)
+    assert told["grpc.max_metadata_size"] == told["grpc.absolute_max_metadata_size"] == names[0]
+    assert told["grpc.max_concurrent_streams"] == names[1]
+    assert is_said(PARSERS["gRPC messages"][3].split("; ")[1], grpc_wire.MAX_SMALL)
 
 
 def test_a_default_that_is_not_the_codes_is_noticed():
