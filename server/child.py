@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import time
@@ -15,6 +16,8 @@ from server.logs import setup_logging
 
 #: Seconds a child waits for the supervisor to enter its pid into the lane; that takes microseconds.
 _LANE_WAIT_S = 30.0
+#: File descriptors up to this one are for everybody.
+_STDERR = 2
 #: Added to the kernel's out-of-memory score: devices hold the most memory and are replaced without loss,
 #: so they go first; the supervisor (0) goes last.
 _OOM_SCORE = {"device": 500, "worker": 300}
@@ -42,6 +45,7 @@ def enter(argv: list[str]) -> Child:
     parser.add_argument("--boot-fd", type=int, required=True, help="memfd that holds the Boot record")
     boot = read_boot(parser.parse_args(argv).boot_fd)
     role = f"{boot.role}-{boot.index}"
+    _keep_files_to_itself()
     set_process_name(role)
     if not set_parent_death_signal(signal.SIGKILL, boot.parent_pid):
         raise SystemExit(f"{role}: the supervisor is gone")
@@ -52,6 +56,17 @@ def enter(argv: list[str]) -> Child:
     _wait_for_lane(lane, boot)
     lane.start_heartbeat()
     return Child(boot, segment, lane)
+
+
+def _keep_files_to_itself() -> None:
+    """What the supervisor has handed down ends here: uvloop lets children inherit all that may be inherited.
+
+    A render child would have the segment, the port and the counters of API keys, and parses hostile files.
+    """
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) > _STDERR:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.set_inheritable(int(entry.name), False)
 
 
 def _wait_for_lane(lane: Lane, boot: Boot) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -129,6 +130,19 @@ def test_a_client_that_hangs_up_takes_its_render_child_along(server):
     connection.close()
     wait_for(lambda: not render_children(server), what="the render child ends")
     assert server.post(request(png(page(1))))[0] == 200
+
+
+def test_a_render_child_has_its_file_and_its_pixels_and_nothing_of_the_server(server):
+    """No shared memory, no port, no wake-ups: what takes it over gets no further."""
+    connection = server.connect()
+    connection.request("POST", "/ocr", request(tiff(*[page(seed, fault="slow") for seed in range(6)])))
+    (child,) = wait_for(lambda: render_children(server), what="the render child starts")
+    wait_for(lambda: "server.render" in child.cmdline(), what="it is itself")
+    links = {int(fd.name): str(fd.readlink()) for fd in Path(f"/proc/{child.pid}/fd").iterdir()}
+    connection.close()
+    stdio = {links[number] for number in range(3)}
+    assert set(links.values()) - stdio == {"/memfd:document (deleted)", "/memfd:pages (deleted)"}
+    wait_for(lambda: not render_children(server), what="the render child ends")
 
 
 def render_children(server):
