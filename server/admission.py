@@ -17,6 +17,8 @@ _MS = 1_000_000
 #: Share of the latency budget that the expected wait and work may take: estimates are means, and what is
 #: late is lost work.
 _BUDGET_SHARE = 0.9
+#: By how much the least cost of an operation rises with each request that costs more.
+_LEAST_RISES = 1.1
 
 
 class Admission:
@@ -49,6 +51,7 @@ class Admission:
         self.inside = 0
         self.held_bytes = 0
         self.unpublished_ms = {False: 0.0, True: 0.0}
+        self._least_ms: dict[str, float] = {}
 
     def __repr__(self) -> str:
         held = self.held_bytes >> 20
@@ -62,6 +65,7 @@ class Admission:
         *,
         errand: bool = False,
         batch: bool = False,
+        operation: str = "",
     ) -> Permit:
         """Let a request in, before its body is read.
 
@@ -70,6 +74,8 @@ class Admission:
             patience: how many times the server's own limit this operation may take.
             batch: low priority: it gives way, and has no part in the latency budget.
             errand: the devices' queue is no matter until the request asks for something of them.
+            operation: whose requests have cost alike lately. One for which even the cheapest of them would
+                be too late is refused here, and not when its body has been read.
 
         Raises:
             NotReady: no device can run anything.
@@ -81,8 +87,10 @@ class Admission:
             allowed = min(allowed, self._limits.latency_budget_ms * patience)
         timeout = allowed if timeout_ms is None else min(allowed, timeout_ms)
         if not errand:
-            self.check_queue(timeout, batch)
-        return Permit(self, self._clock_ns() + timeout * _MS, batch)
+            least_ms = self._scale() * self._least_ms.get(operation, 0.0)
+            # What never fits is no matter of the queue: check_own says so, once it is known.
+            self.check_queue(timeout, batch, least_ms if least_ms <= timeout else 0.0)
+        return Permit(self, self._clock_ns() + timeout * _MS, batch, operation)
 
     def check_queue(self, left_ms: float, batch: bool, own_ms: float = 0.0) -> None:
         """Raise Overloaded (or NotReady) when a request with so much time left would be too late.
@@ -110,6 +118,11 @@ class Admission:
                 f"The input needs about {needs} s on this server, and its deadline is in {has:.3g} s"
             )
         return own_ms
+
+    def learn(self, operation: str, total_ms: float, pages: int) -> None:
+        """A request of ``operation`` costs so much: the least of late is known at the door."""
+        own_ms = total_ms / min(pages, self._devices)
+        self._least_ms[operation] = min(own_ms, self._least_ms.get(operation, own_ms) * _LEAST_RISES)
 
     def hold(self, nbytes: int, already: int, batch: bool) -> None:
         """Count bytes of a request in that holds ``already`` bytes.
@@ -140,8 +153,10 @@ class Permit:
         batch: low priority.
     """
 
-    def __init__(self, admission: Admission, deadline_ns: int, batch: bool = False) -> None:
-        self._admission = admission
+    def __init__(
+        self, admission: Admission, deadline_ns: int, batch: bool = False, operation: str = ""
+    ) -> None:
+        self._admission, self._operation = admission, operation
         self.deadline_ns, self.batch = deadline_ns, batch
         self._bytes = 0
         self._unpublished_ms = 0.0
@@ -176,6 +191,7 @@ class Permit:
         body. Raises Overloaded, or DeadlinePassed when it cannot be in time even alone.
         """
         left_ms = 1000 * self.left_s()
+        self._admission.learn(self._operation, total_ms, pages)
         own_ms = self._admission.check_own(total_ms, pages, left_ms)
         self._admission.check_queue(left_ms, self.batch, own_ms)
         self._expect(total_ms)

@@ -143,7 +143,10 @@ class Routes:
     def _admit(self, endpoint: Endpoint, request: Request) -> Permit:
         asked, operation = timeout_of(request.headers.get("x-request-timeout-ms")), endpoint.operation
         batch = is_batch(request.headers.get("x-priority"))
-        return self._admission.admit(asked, operation.patience, errand=operation.input == "none", batch=batch)
+        errand = operation.input == "none"
+        return self._admission.admit(
+            asked, operation.patience, errand=errand, batch=batch, operation=endpoint.path
+        )
 
     async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes | Upload:
         upload = exchange.door.upload(exchange.endpoint, request.headers, request.query_string)

@@ -92,6 +92,31 @@ def test_a_latency_budget_is_the_deadline_and_leaves_room_for_the_request_itself
         door.admission.admit()
 
 
+def test_what_would_be_refused_once_its_cost_is_known_is_refused_before_its_body_is_read():
+    """By the least that requests of its operation have cost lately: 180 ms may be expected."""
+    door = Door(devices=1, latency_budget_ms=200)
+
+    def costs(ms, times=1):
+        door.queued = 0
+        for _ in range(times):
+            with door.admission.admit(operation="/a") as permit:
+                permit.cost(ms)
+        door.queued = 101
+
+    costs(80)
+    with pytest.raises(Overloaded):
+        door.admission.admit(operation="/a")
+    door.admission.admit(operation="/b").__exit__(None, None, None)
+    costs(1)
+    door.admission.admit(operation="/a").__exit__(None, None, None)
+    costs(80, times=46)  # 1.1 ** 46 is 80
+    with pytest.raises(Overloaded):
+        door.admission.admit(operation="/a")
+    door.queued = 1
+    with door.admission.admit(30, operation="/a") as never, pytest.raises(DeadlinePassed):
+        never.cost(80)  # it does not fit its own deadline: to come again would not help
+
+
 @pytest.mark.parametrize("kind", ["errand", "batch"])
 def test_a_latency_budget_leaves_errands_and_low_priority_alone(kind):
     door = Door(latency_budget_ms=200, request_timeout_ms=60_000)
