@@ -175,6 +175,10 @@ class Server:
             return [segment.worker(index) for index in range(segment.workers)]
         return [segment.device(index) for index in range(segment.devices)]
 
+    def headers(self):
+        """Of all slots."""
+        return map(self.slots.header, range(self.segment.slots))
+
     def pids(self, role):
         """Of the processes of ``role`` that serve."""
         return [lane.pid for lane in self.lanes(role) if lane.state == READY]
@@ -348,7 +352,7 @@ class Load:
     def wait_more(self, count, timeout=30.0):
         """Until ``count`` more right answers have come."""
         target = self.good + count
-        wait_for(lambda: self.good >= target, timeout, f"{count} more answers")
+        wait_for(lambda: self.good >= target, timeout, f"{count} more answers: {self.faults[-3:]}")
 
     def _run(self, client, work):
         connection, number, fresh = self._server.connect(self._patience_s), 0, True

@@ -9,12 +9,13 @@ import pytest
 
 from kernels.slots import CLAIMED
 from tests.conditions import wait_for
-from tests.fakes import RightAnswers, body, fake_config, page
-from tests.harness import Load, Server, texts_of
+from tests.fakes import RightAnswers, body, page
+from tests.harness import Load, texts_of
 
 pytestmark = pytest.mark.fault
 
-KILLS = 8
+#: Many more, of every kind of process: ``python -m benchmarks.soak --kill 3``.
+KILLS = 4
 NOBODY = 0
 
 
@@ -89,8 +90,9 @@ def test_a_stopped_device_is_found_and_replaced_and_nothing_is_lost(calm):
     assert refusals(calm) == refused
 
 
-@pytest.mark.parametrize(("fault", "deaths"), [("segv", 2), ("abort", 2), ("exit", 2), ("hang", 2)])
-def test_poison_is_refused_and_harms_nobody(calm, fault, deaths):
+@pytest.mark.parametrize("fault", ["segv", "exit", "hang"])
+def test_poison_is_refused_and_harms_nobody(calm, fault):
+    """Other signals that a process raises by itself are one case with this one (``test_blame.py``)."""
     starts, poison = calm.starts(), body(page(7, fault=fault))
     with Load(calm, clients=3) as load:
         status, answer = calm.post(poison)
@@ -99,7 +101,7 @@ def test_poison_is_refused_and_harms_nobody(calm, fault, deaths):
         calm.wait_ready()
     all_right(load)
     # In company it may be suspected first, and then it dies alone twice.
-    assert starts + deaths <= calm.starts() <= starts + deaths + 1
+    assert starts + 2 <= calm.starts() <= starts + 3
     again = calm.starts()
     assert calm.post(poison)[0] == 422
     assert calm.starts() == again
@@ -126,15 +128,3 @@ def test_a_deadline_is_a_504_and_the_device_goes_on(calm):
     image = page(9)
     status, answer = calm.post(body(image))
     assert status == 200 and texts_of(answer) == [RightAnswers(calm.config).texts(image)]
-
-
-def test_the_only_device_is_killed_and_everything_accepted_is_answered(tmp_path):
-    with Server(fake_config(tmp_path / "models", devices=1), tmp_path) as server:
-        files = server.open_files()
-        with Load(server, clients=4) as load:
-            for _ in range(3):
-                server.wait_ready()
-                kill(server.pids("device")[0])
-                load.wait_more(4)
-        all_right(load)
-        server.check_calm(files)

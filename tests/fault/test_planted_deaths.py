@@ -12,7 +12,7 @@ from kernels.slots import FREE, READY
 from tests.conditions import wait_for
 from tests.dying_child import STEPS
 from tests.fakes import RightAnswers, body, page
-from tests.harness import texts_of
+from tests.harness import Load, texts_of
 from tests.planted import Planted
 
 pytestmark = pytest.mark.fault
@@ -53,6 +53,15 @@ def test_what_a_worker_leaves_behind_at_any_step_is_freed(planted, step):
     wait_for(lambda: planted.slots.count(FREE) == planted.segment.slots, what="its slots return")
     planted.wait_ready()
     assert planted.post(body(page(5)))[0] == 200
+
+
+def test_the_only_device_is_killed_and_everything_accepted_is_answered(planted):
+    with Load(planted, clients=4) as load:
+        for _ in range(2):
+            planted.wait_ready()
+            os.kill(planted.pids("device")[0], signal.SIGKILL)
+            load.wait_more(4)
+    assert load.faults == load.wrong == []
 
 
 def test_what_a_dead_device_had_comes_first_on_its_successor(planted):

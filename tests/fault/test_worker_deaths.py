@@ -28,7 +28,7 @@ def connections(pid):
 def test_kill_9_of_a_worker_loses_its_connections_only_and_its_slots_return(calm):
     refused, quarantined = calm.counter("device_refused_poison"), calm.segment.quarantined
     with Load(calm, clients=CLIENTS) as load:
-        for _ in range(3):
+        for _ in range(2):
             calm.wait_ready()
             wait_for(lambda: sum(map(connections, calm.pids("worker"))) == CLIENTS, what="all are connected")
             victim = calm.pids("worker")[0]
