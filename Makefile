@@ -22,8 +22,9 @@ e2e:  ## Real server processes over HTTP, and the golden cases
 fault:  ## Kill, freeze and flood real processes
 	$(PY) -m pytest tests/fault
 
-soak:  ## Mixed requests, REQUESTS (100000) or for SECONDS, then overload: exit 1 when a promise is broken
+soak:  ## Mixed requests, REQUESTS (100000) or for SECONDS; the same with deaths; overload: exit 1 when a promise is broken
 	$(PY) -m benchmarks.soak --check --requests $(or $(REQUESTS),100000) --seconds $(or $(SECONDS),0)
+	$(PY) -m benchmarks.soak --check --kill 3 --seconds $(or $(SECONDS),300)
 	$(PY) -m benchmarks.overload --check
 
 check:  ## Lint, format and types; writes nothing

@@ -1,13 +1,15 @@
 """Overload: Poisson arrivals at multiples of the capacity against ``--latency_budget_ms``.
 
-    python -m benchmarks.overload                          a fake engine with a fixed cost, two minutes
-    python -m benchmarks.overload --real object_detection  a real model
+    python -m benchmarks.overload                              a fake engine with a fixed cost, two minutes
+    python -m benchmarks.overload --real image_classification  a real model
     python -m benchmarks.overload --real OCR --budget-ms 3000
 
-The capacity is what a closed loop gets. Latency of what is served counts from the time a request was due.
-Refusals are timed by clients of their own (``probe.py``), which send a part of the load. Goodput is what was
-answered in time, over the capacity. The fake engine sleeps, so that its capacity does not depend on what else
-the machine does.
+The generator has the last core for itself, the server all others (``--mixed``: both have all). The capacity
+is what a closed loop of the same generator gets. Latency of what is served counts from the time a request was
+due. Goodput is what was answered in time, over the capacity. Refusals are timed twice: in the kernel, from
+the request's header to the answer (``wire_times.py``), and by clients of their own at a raised priority
+(``probe.py``), which send a part of the load. The fake engine sleeps, so that its capacity does not depend on
+what else the machine does.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import gc
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +34,7 @@ from tests.harness import Server
 from . import image_subjects, load, pages, peers, process
 from .common import parser, percentile, report, table
 from .probe import Seen, probing
+from .wire_times import Passed, Wire
 
 FACTORS = (1.2, 2.0, 3.0)
 #: One-thread time of the fake detector, and of each of its two recognitions.
@@ -52,6 +55,14 @@ class Target(NamedTuple):
     pid: int
     port: int
     requests: list[bytes]
+
+
+def share_cores(mixed: bool) -> tuple[set[int], set[int]]:
+    """Cores of the server, and of those who load it: the last one, where there are several."""
+    cores = sorted(os.sched_getaffinity(0))
+    if mixed or len(cores) == 1:
+        return set(cores), set(cores)
+    return set(cores[:-1]), {cores[-1]}
 
 
 @contextlib.contextmanager
@@ -96,11 +107,17 @@ def real(name: str, budget_ms: int) -> Iterator[Target]:
 
 
 def row_of(
-    factor: float, run: load.Run, seen: Sequence[Seen], capacity: float, budget_ms: int
+    factor: float,
+    run: load.Run,
+    seen: Sequence[Seen],
+    wire: Sequence[Passed],
+    capacity: float,
+    budget_ms: int,
 ) -> dict[str, Any]:
     """Figures of one run, without its memory."""
-    lags = [1e3 * (a.latency_s - (a.end_s - a.start_s)) for a in run.answers]
+    lags = [1e3 * answer.late_s for answer in run.answers]
     refusals = [1e3 * each.seconds for each in seen if each.status == 503]
+    passed = [1e3 * each.seconds for each in wire if each.status == 503]
     served = run.latencies_ms + [1e3 * each.seconds for each in seen if each.status == 200]
     good = sum(latency <= budget_ms for latency in served)
     statuses = Counter(a.status for a in run.answers) + Counter(each.status for each in seen)
@@ -111,9 +128,12 @@ def row_of(
         "p50_ms": percentile(served, 50),
         "p99_ms": percentile(served, 99),
         "goodput": good / run.wall_s / capacity,
-        "refusals": len(refusals),
-        "refusal_p50_ms": percentile(refusals, 50),
-        "refusal_p99_ms": percentile(refusals, 99),
+        "refused": len(passed),
+        "refusal_p50_ms": percentile(passed, 50),
+        "refusal_p99_ms": percentile(passed, 99),
+        "client_refused": len(refusals),
+        "client_p50_ms": percentile(refusals, 50),
+        "client_p99_ms": percentile(refusals, 99),
         "lag_p99_ms": percentile(lags, 99),
     }
 
@@ -154,11 +174,14 @@ def measure(target: Target, options: argparse.Namespace) -> tuple[float, list[di
         before = process.pss_bytes(target.pid)
         probed = PROBED * capacity
         order = load.sequence(int((factor - PROBED) * capacity * options.seconds), kinds, 5)
-        with probing(target.port, target.requests, probed, options.seconds, 9) as probe:
+        with (
+            probing(target.port, target.requests, probed, options.seconds, 9) as probe,
+            Wire(target.port) as wire,
+        ):
             probe.begin()
             rest = factor * capacity - probed
             run = load.open_loop("127.0.0.1", target.port, target.requests, order, rest, 6)
-            row = row_of(factor, run, probe.seen(), capacity, options.budget_ms)
+            row = row_of(factor, run, probe.seen(), wire.passed, capacity, options.budget_ms)
         rows.append(row | {"growth": process.pss_bytes(target.pid) / before - 1})
     return capacity, rows
 
@@ -174,18 +197,21 @@ def main() -> None:
     made.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="multiples of the capacity")
     made.add_argument("--seconds", type=float, default=20.0, help="length of each run")
     made.add_argument("--clients", type=int, default=6, help="of the closed loop that finds the capacity")
+    made.add_argument("--mixed", action="store_true", help="server and generator share all cores")
     made.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     options = made.parse_args()
     if options.quick:
         options.seconds = 3.0
-    gc.disable()  # this process's pauses would be measured as the server's
+    cores, own = share_cores(options.mixed)
+    os.sched_setaffinity(0, cores)  # what is started now keeps them
     target_of = real(options.real, options.budget_ms) if options.real else fake(options.budget_ms)
     with target_of as target:
+        os.sched_setaffinity(0, own)
         capacity, rows = measure(target, options)
-    print(f"capacity {capacity:.1f} requests/s, budget {options.budget_ms} ms")
+    print(f"capacity {capacity:.1f} requests/s, budget {options.budget_ms} ms, server on cores {cores}")
     shown = (
-        "load", "sent", "p50_ms", "p99_ms", "goodput", "refusals", "refusal_p50_ms", "refusal_p99_ms",
-        "lag_p99_ms", "growth",
+        "load", "sent", "p50_ms", "p99_ms", "goodput", "refused", "refusal_p50_ms", "refusal_p99_ms",
+        "client_p50_ms", "client_p99_ms", "lag_p99_ms", "growth",
     )  # fmt: skip
     print(table(shown, [[row[name] for name in shown] for row in rows]))
     for row in rows:

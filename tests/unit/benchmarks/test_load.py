@@ -1,5 +1,6 @@
 """The load generator counts what a client would feel, and the comparison divides the right figures."""
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -7,7 +8,8 @@ import threading
 
 import pytest
 
-from benchmarks import common, compare, load, memory, overload, peers, probe
+from benchmarks import common, compare, load, memory, overload, peers, probe, soak, wire_times
+from tests.conditions import wait_for
 
 PAUSE_S = 0.05
 
@@ -99,18 +101,93 @@ def test_a_probe_whose_server_has_gone_says_so():
         pass
 
 
+def test_the_wire_times_answers_without_the_client(server):
+    """Every answer of the port, whoever reads it and when; nothing of another port."""
+    try:
+        wire = wire_times.Wire(server.port)
+    except PermissionError:
+        pytest.skip("needs CAP_NET_RAW")
+    order = load.sequence(8, 5, seed=1)
+    with wire, SlowServer() as other:
+        load.closed_loop("127.0.0.1", server.port, requests(server, 5), order, clients=2)
+        load.closed_loop("127.0.0.1", other.port, requests(other, 1), [0], clients=1)
+        wait_for(lambda: len(wire.passed) >= 8, what="all have passed")
+    assert sorted(each.status for each in wire.passed) == [200] * 7 + [503]
+    assert all(PAUSE_S <= each.seconds < 20 * PAUSE_S for each in wire.passed)
+
+
 def test_overload_counts_what_both_kinds_of_clients_saw():
     answers = [
         load.Answer(0, status, start_s=1.0, end_s=1.0 + took, latency_s=took + 0.01, body=b"")
         for status, took in ((200, 0.1), (200, 0.4), (503, 9.0))
     ]
     seen = [probe.Seen(200, 0.2), probe.Seen(503, 0.001), probe.Seen(503, 0.003)]
-    row = overload.row_of(2.0, load.Run(answers, wall_s=2.0), seen, capacity=2.0, budget_ms=300)
+    wire = [wire_times.Passed(200, 0.2), wire_times.Passed(503, 0.0025), wire_times.Passed(503, 0.0005)]
+    run = load.Run(answers, wall_s=2.0)
+    row = overload.row_of(2.0, run, seen, wire, capacity=2.0, budget_ms=300)
     assert row["statuses"] == {"200": 3, "503": 3}
     assert row["goodput"] == pytest.approx(2 / 2.0 / 2.0)
-    assert (row["refusals"], row["refusal_p99_ms"]) == (2, pytest.approx(3.0))
+    assert (row["client_refused"], row["client_p99_ms"]) == (2, pytest.approx(3.0))
+    assert (row["refused"], row["refusal_p99_ms"]) == (2, pytest.approx(2.5))
     (fault,) = (each for each in overload.missed([row | {"growth": 0.0}], 300) if "refusals" in each)
-    assert "3.0 ms" in fault
+    assert "2.5 ms" in fault
+
+
+class TestSoakJudges:
+    """The soak's gates, each shown what it must count."""
+
+    RIGHT = b'{"logId": "a", "errorCode": 0}'
+
+    @pytest.fixture
+    def soaking(self):
+        running = soak.Soak(None, argparse.Namespace(kill=1.0))
+        running.right = [(200, soak._plain(self.RIGHT))] * len(running.kinds)
+        return running
+
+    def counts(self, soaking):
+        return len(soaking.wrong), soaking.lost, soaking.hung, soaking.spoilt
+
+    def test_the_right_answer(self, soaking):
+        soaking.judge(0, 200, self.RIGHT.replace(b"a", b"another"), 7)
+        assert self.counts(soaking) == (0, 0, 0, 0)
+
+    def test_an_answer_to_somebody_else(self, soaking):
+        soaking.judge(0, 200, b'{"errorCode": 0, "result": 1}', 7)
+        assert self.counts(soaking) == (1, 0, 0, 0)
+
+    def test_a_connection_of_a_dead_worker_may_end_once_and_no_other_may(self, soaking):
+        soaking.deaths.cut = {7}
+        soaking.judge(0, 0, b"ConnectionResetError()", 7)
+        assert self.counts(soaking) == (0, 1, 0, 0)
+        soaking.judge(0, 0, b"ConnectionResetError()", 7)
+        soaking.judge(0, 0, b"ConnectionResetError()", 8)
+        assert self.counts(soaking) == (2, 1, 0, 0)
+
+    def test_a_request_that_hangs_is_no_loss_of_a_dead_worker(self, soaking):
+        soaking.deaths.cut = {7}
+        soaking.judge(0, 0, b"TimeoutError()", 7)
+        assert self.counts(soaking) == (0, 0, 1, 0)
+
+    def test_a_refusal_is_right_only_once_somebody_has_died(self, soaking):
+        soaking.judge(0, 503, b"{}", 7)
+        soaking.deaths.counts["device"] += 1
+        soaking.judge(0, 503, b"{}", 7)
+        assert (len(soaking.wrong), soaking.refused) == (1, 1)
+
+    def test_a_dead_render_child_may_spoil_one_document(self, soaking):
+        soaking.deaths.spoilt = 1
+        for _ in range(2):
+            soaking.judge(0, 422, b'{"errorMsg": "the document could not be rendered"}', 7)
+        assert self.counts(soaking) == (1, 0, 0, 1)
+
+    @pytest.mark.parametrize(
+        "broken", [{"wrong": ["x"]}, {"hung": 1}, {"slow": ["x"]}, {"restarts": 3}, {"drift": 0.03}]
+    )
+    def test_every_promise_counts(self, broken):
+        kept = {"wrong": [], "hung": 0, "slow": [], "restarts": 2, "drift": 0.0}
+        kept["deaths"] = {"worker": 1, "device": 1, "render": 5}
+        assert soak.is_good(kept, killing=False)
+        assert not soak.is_good(kept | broken, killing=False)
 
 
 def test_a_refused_connection_is_a_failure():
