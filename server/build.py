@@ -12,6 +12,7 @@ from pipelines.core.config import PipelineConfig
 from pipelines.core.models import ModelStore
 from server.access import read_access
 from server.config import NO_PLAN_YET, Config, Limits
+from server.conversion import Converter, stand_ins
 from server.cores import Machine, default_workers
 from server.plan_facts import facts_of
 from server.plan_file import Plan, read_plan
@@ -38,7 +39,7 @@ def build_config(
         ConfigError: a wrong name, file, key or value; one line.
     """
     machine = machine or Machine()
-    resolved = resolve(args, store, machine, notice)
+    resolved = _resolved(args, store, machine, notice or _nobody)
     plans = [_plan_of(each, store, notice) for each in resolved]
     pipelines = [
         pipeline_config(args, store, each, *_chosen(each, plan))
@@ -64,6 +65,26 @@ def build_config(
         limits=Limits(**limits),
         access=read_access(args),
     )
+
+
+def _nobody(_line: str) -> None:
+    """Takes notices that nobody reads."""
+
+
+def _resolved(
+    args: argparse.Namespace, store: ModelStore, machine: Machine, notice: Callable[[str], None]
+) -> tuple[Resolved, ...]:
+    """What is to run, with ONNX made of models for the engines that were named for them."""
+    lines: list[str] = []
+    found = resolve(args, store, machine, lines.append)
+    if any(each.unmet for each in found):
+        converter = Converter(args, store, machine, notice)
+        if converter.convert(found, asked_only=True):
+            lines.clear()
+            found = resolve(args, store, machine, lines.append)
+    for line in (*lines, *stand_ins(store.root, found)):
+        notice(line)
+    return found
 
 
 def _plan_of(resolved: Resolved, store: ModelStore, notice: Callable[[str], None] | None) -> Plan | None:

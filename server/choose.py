@@ -10,6 +10,7 @@ import msgspec
 
 from pipelines.core.config import ModelFiles
 from pipelines.core.errors import ConfigError
+from pipelines.core.onnx_export import missing, program_of
 from pipelines.core.registry import engine_names, load_engine
 from pipelines.core.yaml_config import ModelChoice
 
@@ -174,6 +175,38 @@ def _at_its_best(name: str, model: ModelFiles) -> bool:
     """Whether engine ``name`` can run a file of ``model`` that it need not avoid."""
     usable = set(load_engine(name).formats) & model.files.keys()
     return not usable <= set(model.avoid.get(name, ()))
+
+
+def needs_onnx(name: str, model: ModelFiles) -> bool:
+    """Whether engine ``name``, which is here, could run ``model`` if ONNX were made of its Paddle program."""
+    cls = load_engine(name)
+    fits = "onnx" in cls.formats and program_of(model) is not None and misfit(name, model) is not None
+    return fits and cls.available() is None and load_engine("paddle").available() is None
+
+
+def wants_onnx(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> bool:
+    """Whether ONNX that was made of ``model`` would be used: by the engine asked for, or by a plan."""
+    wished = None if is_open(asked, choice) else _wished(asked, choice, model)
+    return is_open(asked, choice) or (wished is not None and needs_onnx(wished, model))
+
+
+def engine_or_stand_in(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> tuple[str, str]:
+    """Name of the engine for ``model``; and of the one asked for, where Paddle stands in for it ("" else).
+
+    It does where ONNX would have to be made of the model's Paddle program first. Raises ConfigError.
+    """
+    try:
+        return choose_engine(model, asked, choice), ""
+    except ConfigError:
+        wished = _wished(asked, choice, model)
+        if wished is None or not needs_onnx(wished, model):
+            raise
+        if not is_open(asked, choice) and (reason := missing()) is not None:
+            text = (
+                f"{model.name} cannot run on engine {wished}: {misfit(wished, model)}, and no ONNX: {reason}"
+            )
+            raise ConfigError(text) from None
+        return "paddle", wished
 
 
 def choose_engine(model: ModelFiles, asked: EngineWish, choice: ModelChoice) -> str:

@@ -1,4 +1,4 @@
-"""The child of a plan: records what the trusted engines answer, or tries one engine on one model.
+"""The child of a plan: records what trusted engines answer, tries one engine on one model, or converts one.
 
 Started by ``server/trials.py``. An engine may crash here, hang, grow or print as it likes: the parent reads
 what has been reported until then.
@@ -27,6 +27,7 @@ from kernels.segment import set_parent_death_signal, set_process_name
 from pipelines.core.base import Pipeline
 from pipelines.core.config import ModelFiles, PipelineConfig
 from pipelines.core.errors import ServeError
+from pipelines.core.onnx_export import export
 from pipelines.core.registry import load_engine, load_pipeline
 from pipelines.core.rehearsal import Listener, Player, Recorder, difference, read_tape, rehearse, write_tape
 from pipelines.core.stage import Stage
@@ -56,6 +57,7 @@ class Order(msgspec.Struct, frozen=True):
         folder: holds the tape, and the report.
         parent_pid: dies, and the child does.
         trial: None is to record the tape.
+        convert, target: or to make ONNX of this model, and where to put it.
     """
 
     pipeline: PipelineConfig
@@ -64,6 +66,8 @@ class Order(msgspec.Struct, frozen=True):
     folder: str
     parent_pid: int
     trial: Trial | None = None
+    convert: ModelFiles | None = None
+    target: str = ""
 
 
 class Report(msgspec.Struct):
@@ -103,7 +107,9 @@ def main(argv: list[str]) -> int:
     cv2.setNumThreads(1)
     report = Report()
     try:
-        if order.trial is None:
+        if order.convert is not None:
+            export(order.convert, Path(order.target))
+        elif order.trial is None:
             record(order)
         else:
             try_out(order, order.trial, report)

@@ -7,11 +7,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipelines.core.download import locked
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
+from server.conversion import Converter
 from server.cores import Machine
 from server.launch import child_command
 from server.logs import setup_logging
@@ -34,9 +35,12 @@ def run_plan(argv: Sequence[str]) -> int:
         _give_way(args.for_server)
         setup_logging("plan", args.log_format, args.log_level)
     machine, store = Machine(), ModelStore(args.cache_dir, sys.stderr)
-    wanting = [each for each in resolve(args, store, machine) if each.wants_plan]
-    if not wanting:
+    found = resolve(args, store, machine)
+    if not any(each.wants_plan for each in found):
         raise ConfigError("nothing is left to a plan: add --use_hpip, or --precision auto")
+    if Converter(args, store, machine, _saying(args), _patience(args)).convert(found, asked_only=False):
+        found = resolve(args, store, machine)
+    wanting = [each for each in found if each.wants_plan]
     for number, resolved in enumerate(wanting):
         page = "\n".join(_planned(args, store, resolved, machine))
         sys.stdout.write("\n" * (number > 0) + page + "\n")
@@ -47,17 +51,25 @@ def _planned(
     args: argparse.Namespace, store: ModelStore, resolved: Resolved, machine: Machine
 ) -> Iterator[str]:
     """The plan of one pipeline, made where there is none yet, and where it is kept, in lines."""
-    facts, say = facts_of(resolved), _log.info if args.for_server else _say
+    facts, say = facts_of(resolved), _saying(args)
     path = plan_path(store.root, facts)
     with locked(path.with_suffix(".lock"), lambda: say("another process makes this plan: waiting")):
         plan = None if args.replan else read_plan(store.root, facts, say)
         if plan is None:
             references = {role: facts.models[role].reference for role in resolved.models}
             trusted = pipeline_config(args, store, resolved, references, {})
-            bounds = Bounds.of(facts.device, machine, _PATIENCE if args.for_server else 1)
+            bounds = Bounds.of(facts.device, machine, _patience(args))
             plan = make_plan(facts, resolved, trusted, store.root, lambda row: say(_words(row)), bounds)
             write_plan(store.root, plan)
     yield from (*table(plan), "", str(path))
+
+
+def _saying(args: argparse.Namespace) -> Callable[[str], None]:
+    return _log.info if args.for_server else _say
+
+
+def _patience(args: argparse.Namespace) -> int:
+    return _PATIENCE if args.for_server else 1
 
 
 def planning_command(argv: Sequence[str]) -> list[str]:

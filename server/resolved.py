@@ -17,14 +17,16 @@ from pipelines.core.scalers import with_scaler
 from pipelines.core.yaml_config import PipelineSpec, load
 from server.choose import (
     EngineWish,
-    choose_engine,
+    engine_or_stand_in,
     fitting,
     gpu_in_reach,
     is_open,
     parse_hpi_config,
     reads_onnx,
+    wants_onnx,
 )
 from server.config import DeviceConfig
+from server.converted import with_onnx
 from server.cores import Machine, cpu_devices, gpu_devices
 from server.ownership import check_routes
 
@@ -43,6 +45,7 @@ class Resolved(msgspec.Struct, frozen=True):
         open_roles: roles whose engine a plan may choose.
         devices: one entry per device process.
         precision: f32, or what a plan may reduce it to: ``bf16``, ``fp16``, ``int8``, ``auto`` for any.
+        unmet: role to the engine that was asked for, where Paddle runs until ONNX has been made.
     """
 
     spec: PipelineSpec
@@ -52,6 +55,7 @@ class Resolved(msgspec.Struct, frozen=True):
     open_roles: tuple[str, ...]
     devices: tuple[DeviceConfig, ...]
     precision: str
+    unmet: dict[str, str] = {}
 
     @property
     def wants_plan(self) -> bool:
@@ -83,14 +87,15 @@ def resolve(
     for line in _notices(args, specs):
         if notice:
             notice(line)
-    found = [_models(spec, store, wish) for spec in specs]
+    found = [_models(spec, store, wish, notice) for spec in specs]
     engines, devices = _placed(device, wish, specs, [models for models, _ in found], machine)
     return tuple(
         Resolved(
             spec=spec,
             models=models,
             absent=absent,
-            engines=chosen,
+            engines={role: name for role, (name, _) in chosen.items()},
+            unmet={role: asked for role, (_, asked) in chosen.items() if asked},
             open_roles=tuple(role for role in models if is_open(wish, spec.models[role])),
             devices=devices,
             precision="f32" if args.precision == "fp32" else args.precision,
@@ -105,17 +110,17 @@ def _placed(
     specs: Sequence[PipelineSpec],
     found: Sequence[Mapping[str, ModelFiles]],
     machine: Machine,
-) -> tuple[list[dict[str, str]], tuple[DeviceConfig, ...]]:
-    """Role to engine of each pipeline, and the devices. Raises ConfigError.
+) -> tuple[list[dict[str, tuple[str, str]]], tuple[DeviceConfig, ...]]:
+    """Role to engine and the one it stands in for, of each pipeline; and the devices. Raises ConfigError.
 
     A GPU that nobody has asked for is taken only if every model can use it.
     """
     try:
         engines = [
-            {role: choose_engine(model, wish, spec.models[role]) for role, model in models.items()}
+            {role: engine_or_stand_in(model, wish, spec.models[role]) for role, model in models.items()}
             for spec, models in zip(specs, found, strict=True)
         ]
-        devices = _devices(device, [name for each in engines for name in each.values()], machine)
+        devices = _devices(device, [name for each in engines for name, _ in each.values()], machine)
     except ConfigError:
         if device[0] or wish.device == "cpu":
             raise
@@ -163,14 +168,17 @@ def pipeline_config(
 
 
 def _models(
-    spec: PipelineSpec, store: ModelStore, wish: EngineWish
+    spec: PipelineSpec, store: ModelStore, wish: EngineWish, notice: Callable[[str], None] | None
 ) -> tuple[dict[str, ModelFiles], dict[str, str]]:
     """Role to model, and optional role to why there is none. Raises ConfigError."""
     roles = load_pipeline(spec.name).roles
     models, absent = {}, {}
     for role, choice in spec.models.items():
         try:
-            models[role] = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
+            model = store.resolve(choice.name, choice.directory, onnx=reads_onnx(wish, choice))
+            if wants_onnx(model, wish, choice):
+                model = with_onnx(store.root, model, notice)
+            models[role] = model
         except ConfigError as error:
             where = _key(roles[role], spec.generation)
             if not roles[role].optional or choice.directory is not None:

@@ -83,7 +83,7 @@ def make_plan(
         ConfigError: a trusted engine fails, or cannot be tried itself: nothing can be said of others.
     """
     device = resolved.devices[0]
-    with _tape_folder(root / "plans") as folder:
+    with tape_folder(root / "plans") as folder:
         order = Order(trusted, device, "" if device.device == "cpu" else str(root), str(folder), os.getpid())
         outcome = run_child(order, bounds)
         if why := outcome.words or outcome.report.error:
@@ -103,7 +103,7 @@ def make_plan(
 
 
 @contextlib.contextmanager
-def _tape_folder(parent: Path) -> Iterator[Path]:
+def tape_folder(parent: Path) -> Iterator[Path]:
     """A folder as long as it is needed. Those of plans whose process was killed go first."""
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(".tape-*"):

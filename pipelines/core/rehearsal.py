@@ -21,6 +21,7 @@ from .errors import EngineError
 from .stage import Stage
 
 Arrays = list[NDArray[Any]]
+_TAPE = "tape.json"
 #: Runs a stage on one input and gives its result, which may be an exception.
 Run = Callable[[Stage, Any], Any]
 
@@ -142,13 +143,18 @@ class Listener(_Heard):
 
 def write_tape(folder: Path, tracks: Mapping[str, Track]) -> None:
     """Finish a tape: the answers of ``tracks[name]`` are in files that begin with ``name``."""
-    (folder / "tape.json").write_bytes(msgspec.json.encode(dict(tracks)))
+    (folder / _TAPE).write_bytes(msgspec.json.encode(dict(tracks)))
+
+
+def tape_exists(folder: Path) -> bool:
+    """Whether there is a whole tape in ``folder``."""
+    return (folder / _TAPE).is_file()
 
 
 def read_tape(folder: Path) -> dict[str, Player]:
     """One player, at its beginning, for every track. Raises EngineError when there is no whole tape."""
     try:
-        tracks = msgspec.json.decode((folder / "tape.json").read_bytes(), type=dict[str, Track])
+        tracks = msgspec.json.decode((folder / _TAPE).read_bytes(), type=dict[str, Track])
     except (OSError, msgspec.MsgspecError) as error:
         raise EngineError(f"there is no tape in {folder}") from error
     return {name: Player(track, folder / name) for name, track in tracks.items()}
