@@ -29,8 +29,9 @@ _LEAST_STEP_S = 0.2
 _WARM_REQUESTS, _WARM_S, _WARM_CLIENTS = 20, 1.0, 4
 #: An answer that takes longer than so many budgets, and at least so long, is not waited for.
 _PATIENCE, _LEAST_PATIENCE_S = 4.0, 5.0
-#: How much of what one client gets alone is asked at first, and of a comparison throughout.
-_FIRST_SHARE = 0.5
+#: How much of what one client gets alone is asked at first; and throughout of servers that are compared: most
+#: requests then find a server idle, and a median is what a request takes, not how long it waits.
+_FIRST_SHARE, _PAIR_SHARE = 0.5, 0.25
 #: In a comparison the generator may be late by one unloaded latency: that is 5 % of so many.
 _LATE_LATENCIES = 20.0
 
@@ -120,7 +121,7 @@ def _pair(argv: Sequence[str]) -> int:
         side: Load(server, asked, _LATE_LATENCIES * one_ms)
         for side, server in zip(sides, servers, strict=True)
     }
-    rate = options.rate or _FIRST_SHARE * 1e3 / one_ms
+    rate = options.rate or _PAIR_SHARE * 1e3 / one_ms
 
     def measure(side: Side, number: int) -> Row:
         return loads[side].step(rate, options.block_seconds, number)

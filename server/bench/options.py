@@ -77,7 +77,7 @@ def pair_options(argv: Sequence[str]) -> Options:
     )
     parser.add_argument(
         "--rate", type=_positive, metavar="R",
-        help="requests per second (default: half of what one client gets of the first server)",
+        help="requests per second (default: a quarter of what one client gets of the first server)",
     )  # fmt: skip
     args = parser.parse_args(argv)
     if len(args.url) != 2:
