@@ -62,6 +62,7 @@ def build_config(
         drain_grace_ms=args.drain_grace_ms,
         drain_timeout_ms=args.drain_timeout_ms,
         max_rss_mb=args.max_rss_mb,
+        cache_mb=args.cache_mb,
         limits=Limits(**limits),
         access=read_access(args),
     )

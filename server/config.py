@@ -123,6 +123,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drain_timeout_ms: time that accepted requests get after that.
         max_rss_mb: own memory (shared memory not counted) of a process at which a fresh one takes its
             place; 0 for no bound.
+        cache_mb: answers that all workers keep together, in MiB (``answer_cache.py``); 0 for none.
         limits: bounds on requests.
         access: who may ask.
     """
@@ -143,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_grace_ms: int = 2000
     drain_timeout_ms: int = 60_000
     max_rss_mb: int = 0
+    cache_mb: int = 0
     limits: Limits = Limits()
     access: Access = Access()
 

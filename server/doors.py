@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.core.config import Generation
 from pipelines.core.errors import ServeError
@@ -23,7 +23,7 @@ class Door:
         kind = headers.get("content-type", "")
         return None if kind in JSON_TYPES else open_upload(endpoint.operation, kind, query)
 
-    def write(self, generation: Generation, log_id: str, result: dict[str, Any]) -> bytes:
+    def write(self, generation: Generation, log_id: str, result: encode.Result) -> bytes:
         """The body of a 200. Any thread."""
         return encode.success(generation, log_id, result)
 

@@ -15,13 +15,16 @@ import pybase64
 from pipelines.core.config import Generation
 from pipelines.core.errors import NotReady, Overloaded, RateLimited, ServeError, Unauthorized
 
+#: The ``result`` object, or its JSON as :func:`bare` has written it.
+Result = Mapping[str, Any] | orjson.Fragment
+
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 #: Seconds after which a client may try again when no device can run anything: a restart takes about two.
 _NOT_READY_RETRY_S = 2
 
 
-def success(generation: Generation, log_id: str, result: Mapping[str, Any]) -> bytes:
+def success(generation: Generation, log_id: str, result: Result) -> bytes:
     """The body of a 200.
 
     2024 sends ``logId, errorCode, errorMsg, result``; 3.x sends ``logId, result,
@@ -33,15 +36,18 @@ def success(generation: Generation, log_id: str, result: Mapping[str, Any]) -> b
     if generation == "2024":
         envelope = {"logId": log_id, "errorCode": 0, "errorMsg": "Success", "result": result}
     else:
-        envelope = {"logId": log_id, "result": _without_nulls(result), "errorCode": 0, "errorMsg": "Success"}
+        envelope = {
+            "logId": log_id,
+            "result": _shown(generation, result),
+            "errorCode": 0,
+            "errorMsg": "Success",
+        }
     return orjson.dumps(envelope, default=_plain, option=_OPTIONS)
 
 
-def bare(generation: Generation, result: Mapping[str, Any]) -> bytes:
+def bare(generation: Generation, result: Result) -> bytes:
     """The result without an envelope, otherwise as in :func:`success`."""
-    return orjson.dumps(
-        result if generation == "2024" else _without_nulls(result), default=_plain, option=_OPTIONS
-    )
+    return orjson.dumps(_shown(generation, result), default=_plain, option=_OPTIONS)
 
 
 def message(log_id: str, code: int, text: str) -> bytes:
@@ -63,6 +69,11 @@ def fault_headers(fault: ServeError) -> dict[str, str]:
 def server_timing(milliseconds: Mapping[str, float]) -> str:
     """The ``Server-Timing`` header: ``recv;dur=0.41, decode;dur=3.20``."""
     return ", ".join(f"{name};dur={value:.2f}" for name, value in milliseconds.items())
+
+
+def _shown(generation: Generation, result: Result) -> Result:
+    """The result as its generation shows it."""
+    return result if generation == "2024" or isinstance(result, orjson.Fragment) else _without_nulls(result)
 
 
 def _without_nulls(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+
+import orjson
 
 from pipelines.core.config import Generation
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
 from pipelines.core.forms import Reply
+from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
 from server.doors import PADDLEX, Door
@@ -54,6 +56,8 @@ class Exchange:
         timings: milliseconds per step, in order.
         generation: of the body, or the server's default until that is known.
         status: HTTP status of the answer; 499 when the client has gone.
+        owner: name of the API key that asks, "" where there are none.
+        cached: ``hit`` or ``miss``; "" where nothing is kept.
 
     Args:
         endpoint: the route.
@@ -69,7 +73,8 @@ class Exchange:
         self.timings: dict[str, float] = {}
         self.generation: Generation = endpoint.default_generation
         self.status = 200
-        self._url = ""
+        self.owner = self.cached = self._url = ""
+        self._content = b""
 
     @property
     def header_id(self) -> str:
@@ -100,11 +105,19 @@ class Exchange:
         if self.endpoint.operation.input == "none":
             result = await run_errand(ground, work)
             return await dispatcher.in_thread([], self._written, work, result)
+        key = await self._key(ground, work)
+        if key and ground.answers is not None and (known := ground.answers.get(key)) is not None:
+            self.cached = "hit"
+            return await self._repeat(ground, work, known)
         try:
             await run_items(ground, work)
             if work.visualize or work.result_bytes + work.answer_bytes > INLINE_BYTES:
-                return await dispatcher.in_thread(work.leases, self._answer, work, font)
-            return self._answer(work, font)
+                answer = await dispatcher.in_thread(work.leases, self._answer, work, font)
+            else:
+                answer = self._answer(work, font)
+            if key and ground.answers is not None:
+                ground.answers.put(key, self._content)
+            return answer
         finally:
             for lease in work.leases:
                 lease.close()
@@ -139,16 +152,39 @@ class Exchange:
         forget_file(parsed.request, source)
         return data, kind
 
+    async def _key(self, ground: Ground, work: Work) -> bytes:
+        """The name that the answer is kept under; b"" where none is. Hashing counts as ``cache``."""
+        if ground.answers is None:
+            return b""
+        started, self.cached = time.perf_counter(), "miss"
+        if len(work.data) > INLINE_BYTES:
+            key = await ground.dispatcher.in_thread([], ground.answers.key, work, self.owner)
+        else:
+            key = ground.answers.key(work, self.owner)
+        self.timings["cache"] = 1000 * (time.perf_counter() - started)
+        return key
+
+    async def _repeat(self, ground: Ground, work: Work, content: bytes) -> bytes:
+        """A kept answer in an envelope of its own."""
+        work.permit.hold(len(content))
+        if len(content) > INLINE_BYTES:
+            return await ground.dispatcher.in_thread([], self._written, work, orjson.Fragment(content))
+        return self._written(work, orjson.Fragment(content))
+
     def _answer(self, work: Work, font: Callable[[], str]) -> bytes:
         """Make the result object and write it. Any thread; slots still hold the pixels."""
         started = time.perf_counter()
         parsed, config = work.parsed, work.endpoint.config
         reply = Reply(parsed.request, parsed.params, config, work.pages, work.visualize, work.data_info, font)
-        answer = self._written(work, parsed.form.respond(reply))
+        result: encode.Result = parsed.form.respond(reply)
+        if self.cached:
+            self._content = encode.bare(parsed.form.generation, result)
+            result = orjson.Fragment(self._content)
+        answer = self._written(work, result)
         self.timings["encode"] = 1000 * (time.perf_counter() - started)
         return answer
 
-    def _written(self, work: Work, result: dict[str, Any]) -> bytes:
+    def _written(self, work: Work, result: encode.Result) -> bytes:
         """The result object as JSON. Any thread."""
         echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
         log_id = self.log_id if echoes else self.own_id

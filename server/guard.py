@@ -37,9 +37,14 @@ def open_quota(fd: int, workers: int, own: int) -> Quota:
 
 
 class Pass:
-    """One request that may come in. A context manager: at the end it is out again."""
+    """One request that may come in. A context manager: at the end it is out again.
 
-    def __init__(self, quota: Quota | None = None, place: int = -1) -> None:
+    Attributes:
+        name: of the API key; "" where there are none.
+    """
+
+    def __init__(self, name: str = "", quota: Quota | None = None, place: int = -1) -> None:
+        self.name = name
         self._quota, self._place = quota, place
 
     def __enter__(self) -> Pass:
@@ -86,16 +91,16 @@ class Guard:
         """Let a request in. Raises Unauthorized or RateLimited."""
         key = self.identify(headers)
         if not key.rate and not key.concurrent:
-            return Pass()
+            return Pass(key.name)
         place = self._quota.place(xxh64(key.name.encode()) or 1)
         if place is None:
             raise RateLimited("Too many API keys have come and gone; the server has to be started again")
         # One that is refused for the number of requests inside has not used up a part of the rate.
-        inside = Pass()
+        inside = Pass(key.name)
         if key.concurrent:
             if not self._quota.enter(place, key.concurrent):
                 raise RateLimited(f"This API key may have {key.concurrent} requests at once")
-            inside = Pass(self._quota, place)
+            inside = Pass(key.name, self._quota, place)
         if key.rate:
             interval = max(1, round(_SECOND_NS / key.rate))
             wait_ns = self._quota.take(place, self._clock_ns(), interval, key.burst)

@@ -39,6 +39,9 @@ COUNTER_HELP = {
     "worker_rescued": "Results found by a header scan after a death",
     "worker_missed_wakeups": "Results found by the coarse tick without a wake-up; must stay 0",
     "worker_ring_full": "Hints that did not fit a ring; a scan finds their slots",
+    "worker_cache_hits": "Requests answered from the cache (--cache_mb)",
+    "worker_cache_misses": "Requests whose answer was not in the cache",
+    "worker_cache_evictions": "Answers that made room for others",
     "device_items": "Items finished",
     "device_failed_items": "Items answered with a fault",
     "device_expired": "Items dropped because their deadline had passed",
@@ -52,6 +55,9 @@ COUNTER_HELP = {
     "device_missed_wakeups": "Work found by the coarse timeout without a wake-up; must stay 0",
     "device_all_threads_runs": "Engine runs in the all-core form",
 }
+
+#: What processes hold now, in the same way. It counts while they are ready.
+GAUGE_HELP = {"worker_cache_bytes": "Bytes of answers that are kept"}
 
 #: Stage names of :class:`pipelines.core.stage.Stage`; others are counted as ``other``.
 STAGES = (
@@ -81,8 +87,10 @@ class Table:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.counters = {name: index for index, name in enumerate(COUNTER_HELP)}
-        self.stages = {stage: len(self.counters) + i * len(_STAGE_FIELDS) for i, stage in enumerate(STAGES)}
-        first = len(self.counters) + len(STAGES) * len(_STAGE_FIELDS)
+        self.gauges = {name: len(self.counters) + index for index, name in enumerate(GAUGE_HELP)}
+        plain = len(self.counters) + len(self.gauges)
+        self.stages = {stage: plain + i * len(_STAGE_FIELDS) for i, stage in enumerate(STAGES)}
+        first = plain + len(STAGES) * len(_STAGE_FIELDS)
         self.operations = {path: first + i * _OPERATION_FIELDS for i, path in enumerate(paths)}
         self.size = first + len(self.operations) * _OPERATION_FIELDS
         if self.size > COUNTERS:
@@ -106,6 +114,10 @@ class Metrics:
     def add(self, name: str, amount: int = 1) -> None:
         """Add to the counter ``name`` of :data:`COUNTER_HELP`."""
         self._counters[self._table.counters[name]] += amount
+
+    def set(self, name: str, value: int) -> None:
+        """Say how much of ``name`` of :data:`GAUGE_HELP` there is."""
+        self._counters[self._table.gauges[name]] = value
 
     def stage(self, name: str, calls: int, seconds: float) -> None:
         """Count one engine run of stage ``name`` over ``calls`` inputs."""
@@ -192,6 +204,9 @@ class LaneCollector(Collector):
         for lane in devices:
             if lane.state == READY:
                 queue.add_metric([str(lane.index)], pending[lane.index] * lane.cost_scale / 1e6)
+        for name, index in self._table.gauges.items():
+            held = sum(lane.counters[index] for lane in (*workers, *devices) if lane.state == READY)
+            yield GaugeMetricFamily(f"pps_{name}", GAUGE_HELP[name], value=held)
         yield from (ready, beat, queue)
         yield GaugeMetricFamily("pps_devices_computing", "Devices inside a stage", value=segment.computing())
         yield GaugeMetricFamily("pps_quarantined", "Inputs in quarantine", value=segment.quarantined)

@@ -177,7 +177,7 @@ class OipDoor(Door):
         self._tensors = Tensors(None if asked is None else int(asked))
         return self._tensors
 
-    def write(self, generation: Generation, log_id: str, result: dict[str, Any]) -> bytes:
+    def write(self, generation: Generation, log_id: str, result: encode.Result) -> bytes:
         """JSON, and the result behind it where it is wanted so. Any thread."""
         tensors, content = self._tensors, encode.bare(generation, result)
         output: dict[str, Any] = {"name": OUTPUT, "datatype": "BYTES", "shape": [1]}

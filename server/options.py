@@ -219,6 +219,11 @@ def _add_processes(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
         "--max_rss_mb", type=_whole(0), default=defaults["max_rss_mb"], metavar="MB",
         help="own memory of a process, in MiB, at which a fresh one takes over (default: 0, no bound)",
     )  # fmt: skip
+    processes.add_argument(
+        "--cache_mb", type=_whole(0), default=defaults["cache_mb"], metavar="MB",
+        help="answers that all workers keep together, in MiB, for who sends the same file with the same "
+        "parameters again; never across API keys (default: 0, none)",
+    )  # fmt: skip
 
 
 def make_models_parser() -> argparse.ArgumentParser:

@@ -114,7 +114,8 @@ class Routes:
         """The answer to a request of a route that came in through ``door``."""
         exchange, fault = Exchange(endpoint, door), None
         try:
-            with self._let_in(request), self._admit(endpoint, request) as permit:
+            with self._let_in(request) as entered, self._admit(endpoint, request) as permit:
+                exchange.owner = entered.name
                 # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
                 answer = await exchange.run(
                     self._ground, permit, await self._receive(exchange, request, permit), self._font
@@ -158,6 +159,8 @@ class Routes:
 
     def _success(self, exchange: Exchange, request: Request, body: bytes) -> HTTPResponse:
         headers = {"Server-Timing": encode.server_timing(exchange.timings)}
+        if exchange.cached:
+            headers["X-Cache"] = exchange.cached
         kind = exchange.door.success(exchange, headers)
         return self._response(exchange, request, body, headers, kind)
 

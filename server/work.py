@@ -14,6 +14,7 @@ from pipelines.core.errors import Poisoned, ServeError
 from pipelines.core.forms import Page
 from server import wire
 from server.admission import Permit
+from server.answer_cache import AnswerCache
 from server.config import Limits
 from server.decode import Endpoint, Parsed
 from server.dispatch import Dispatcher
@@ -29,6 +30,7 @@ class Ground(NamedTuple):
 
     ``renders`` bounds the render children that run together; JPEGs of at most ``inline_pixels`` are decoded
     on the event loop. ``fetcher`` gets files that requests name by URL; None where none may be.
+    ``answers`` keeps what was answered, if anything does.
     """
 
     segment: Segment
@@ -38,6 +40,7 @@ class Ground(NamedTuple):
     renders: asyncio.Semaphore
     inline_pixels: int = 0
     fetcher: Fetcher | None = None
+    answers: AnswerCache | None = None
 
 
 class Work(msgspec.Struct):

@@ -99,6 +99,7 @@ class Worker:
         import cv2  # noqa: PLC0415
 
         from server.admission import Admission  # noqa: PLC0415
+        from server.answer_cache import AnswerCache  # noqa: PLC0415
         from server.dispatch import Dispatcher  # noqa: PLC0415
         from server.fetch import Fetcher  # noqa: PLC0415
         from server.grpc_port import open_grpc  # noqa: PLC0415
@@ -135,7 +136,9 @@ class Worker:
         renders = asyncio.Semaphore(_threads())
         inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0
         fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
-        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline, fetcher)
+        share = (config.cache_mb << 20) // config.workers
+        answers = AnswerCache(share, config, metrics) if share else None
+        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline, fetcher, answers)
         access = config.access
         self._guard = _guard(boot, segment.workers)
         self._certificate = Certificate(access.tls_cert, access.tls_key) if access.tls_cert else None

@@ -204,6 +204,11 @@ class Server:
         index = Table.of(self.config).counters[name]
         return sum(lane.counters[index] for role in ("worker", "device") for lane in self.lanes(role))
 
+    def gauge(self, name):
+        """A gauge, over the processes that serve."""
+        place = Table.of(self.config).gauges[name]
+        return sum(lane.counters[place] for lane in self.lanes("worker") if lane.state == READY)
+
     def open_files(self):
         """Open fds per process role: supervisor, and the sorted counts of workers and devices."""
         counts = {role: sorted(map(_fd_count, self.pids(role))) for role in ("worker", "device")}

@@ -3,7 +3,7 @@ import os
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kernels.segment import COUNTERS, READY, Segment
+from kernels.segment import COUNTERS, EMPTY, READY, Segment
 from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
 from server.config import Config
@@ -40,7 +40,7 @@ def scrape(table, segment):
 
 def test_no_two_counters_share_a_place():
     table = Table(["/a", "/b"])
-    places = [*table.counters.values()]
+    places = [*table.counters.values(), *table.gauges.values()]
     places += [first + i for first in table.stages.values() for i in range(3)]
     for first in table.operations.values():
         places += [first + i for i in range(len(STATUSES) + len(BUCKETS) + 2)]
@@ -51,6 +51,15 @@ def test_all_thirteen_pipelines_fit():
     assert Table([f"/{i}" for i in range(16)]).size <= COUNTERS
     with pytest.raises(ConfigError, match="routes need"):
         Table([f"/{i}" for i in range(40)])
+
+
+def test_what_a_process_holds_counts_while_it_is_ready(segment):
+    table = Table(["/ocr"])
+    for index in (0, 1):
+        Metrics(table, segment.worker(index).counters).set("worker_cache_bytes", 10 + index)
+    assert scrape(table, segment)["pps_worker_cache_bytes", ()] == 21
+    segment.worker(0).state = EMPTY
+    assert scrape(table, segment)["pps_worker_cache_bytes", ()] == 11
 
 
 def test_lanes_are_added_up(segment):
