@@ -14,6 +14,7 @@ from server.access import read_access
 from server.config import NO_PLAN_YET, Config, Limits
 from server.conversion import Converter, stand_ins
 from server.cores import Machine, default_workers
+from server.otlp import check_endpoint
 from server.plan_facts import facts_of
 from server.plan_file import Plan, read_plan
 from server.resolved import Resolved, pipeline_config, resolve
@@ -59,6 +60,8 @@ def build_config(
         cache_dir=str(store.root),
         log_format=args.log_format,
         log_level=args.log_level,
+        access_log=args.access_log,
+        otlp_endpoint=check_endpoint(args.otlp_endpoint),
         drain_grace_ms=args.drain_grace_ms,
         drain_timeout_ms=args.drain_timeout_ms,
         max_rss_mb=args.max_rss_mb,

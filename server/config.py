@@ -117,6 +117,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             without those that leave nothing to a plan.
         cache_dir: model store and compiled artefacts.
         log_format: ``text`` or ``json``; ``log_level``: a logging level name.
+        access_log: each request has a line (``access_log.py``).
+        otlp_endpoint: where traces are sent (``otlp.py``); "" for nowhere.
         heartbeat_timeout_ms: a child whose beat is older is killed and replaced.
         drain_grace_ms: how long the server goes on as before at SIGTERM while ``/health/ready`` says 503:
             whoever sends it requests gets so long to see that.
@@ -140,6 +142,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_dir: str = ""
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
+    access_log: bool = False
+    otlp_endpoint: str = ""
     heartbeat_timeout_ms: int = 3000
     drain_grace_ms: int = 2000
     drain_timeout_ms: int = 60_000

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 
 #: How long a browser may remember the answer to a preflight request.
 _MAX_AGE_S = 600
-_REQUEST_HEADERS = "Authorization, Content-Type, X-API-Key, X-Priority, X-Request-Id, X-Request-Timeout-Ms"
-_ANSWER_HEADERS = "Retry-After, Server-Timing, X-Cache, X-Request-Id"
+_REQUEST_HEADERS = (
+    "Authorization, Content-Type, Traceparent, X-API-Key, X-Priority, X-Request-Id, X-Request-Timeout-Ms"
+)
+_ANSWER_HEADERS = "Retry-After, Server-Timing, Traceparent, X-Cache, X-Request-Id"
 
 
 def answer_headers(origins: Collection[str], asked: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from server.doors import PADDLEX, Door
 from server.errands import run_errand
 from server.files import FileKind, check_file, file_bytes, file_kind, forget_file, is_url
 from server.items import run_items
+from server.traces import Trace
 from server.uploads import Upload
 from server.work import Ground, Work
 
@@ -56,8 +57,11 @@ class Exchange:
         timings: milliseconds per step, in order.
         generation: of the body, or the server's default until that is known.
         status: HTTP status of the answer; 499 when the client has gone.
-        owner: name of the API key that asks, "" where there are none.
+        owner: name of the API key that asks, "" where there are none; None until it is known.
         cached: ``hit`` or ``miss``; "" where nothing is kept.
+        trace: its place in a trace, where traces are wanted.
+        client: address of who asks, where somebody watches; bytes_in, bytes_out: of the body, and of the
+            answer where it is a success; pages: how many were computed.
 
     Args:
         endpoint: the route.
@@ -73,16 +77,28 @@ class Exchange:
         self.timings: dict[str, float] = {}
         self.generation: Generation = endpoint.default_generation
         self.status = 200
-        self.owner = self.cached = self._url = ""
+        self.owner: str | None = None
+        self.cached = self._url = ""
         self._content = b""
+        self.trace: Trace | None = None
+        self.client = ""
+        self.bytes_in = self.bytes_out = self.pages = 0
 
     @property
     def header_id(self) -> str:
         """``log_id`` where a header can carry it, else ``request_id``."""
         return self.log_id if is_header_safe(self.log_id) else f"{self.request_id:016x}"
 
-    def received(self) -> None:
+    def observe(self, ground: Ground, client: str, traceparent: str) -> None:
+        """Remember what whoever watches wants to know; ``traceparent`` is a header, or ""."""
+        if ground.watchers:
+            self.client = client
+        if ground.tracer:
+            self.trace = ground.tracer.begin(traceparent)
+
+    def received(self, nbytes: int) -> None:
         """The body is complete."""
+        self.bytes_in = nbytes
         self.timings["recv"] = 1000 * (time.perf_counter() - self.started)
 
     async def run(
@@ -106,13 +122,18 @@ class Exchange:
             result = await run_errand(ground, work)
             return await dispatcher.in_thread([], self._written, work, result)
         key = await self._key(ground, work)
-        if key and ground.answers is not None and (known := ground.answers.get(key)) is not None:
-            self.cached = "hit"
+        known = ground.answers.get(key) if key and ground.answers is not None else None
+        if known is not None:
             return await self._repeat(ground, work, known)
+        return await self._compute(ground, work, font, key)
+
+    async def _compute(self, ground: Ground, work: Work, font: Callable[[], str], key: bytes) -> bytes:
+        """Have devices do the work; the answer is kept under ``key``, unless that is empty."""
         try:
             await run_items(ground, work)
+            self.pages = len(work.pages)
             if work.visualize or work.result_bytes + work.answer_bytes > INLINE_BYTES:
-                answer = await dispatcher.in_thread(work.leases, self._answer, work, font)
+                answer = await ground.dispatcher.in_thread(work.leases, self._answer, work, font)
             else:
                 answer = self._answer(work, font)
             if key and ground.answers is not None:
@@ -154,7 +175,7 @@ class Exchange:
 
     async def _key(self, ground: Ground, work: Work) -> bytes:
         """The name that the answer is kept under; b"" where none is. Hashing counts as ``cache``."""
-        if ground.answers is None:
+        if ground.answers is None or self.owner is None:
             return b""
         started, self.cached = time.perf_counter(), "miss"
         if len(work.data) > INLINE_BYTES:
@@ -166,6 +187,7 @@ class Exchange:
 
     async def _repeat(self, ground: Ground, work: Work, content: bytes) -> bytes:
         """A kept answer in an envelope of its own."""
+        self.cached = "hit"
         work.permit.hold(len(content))
         if len(content) > INLINE_BYTES:
             return await ground.dispatcher.in_thread([], self._written, work, orjson.Fragment(content))
@@ -201,6 +223,8 @@ class Exchange:
         counter = _FAULT_COUNTERS.get(type(fault)) if fault is not None else None
         if counter is not None:
             ground.metrics.add(counter)
+        for watch in ground.watchers:
+            watch(self, fault, seconds)
         level = logging.WARNING if self.status in {500, 504} else logging.DEBUG
         if _log.isEnabledFor(level):
             text = "" if fault is None else f" {fault.message}"

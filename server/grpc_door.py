@@ -77,7 +77,7 @@ class GrpcDoor(Door):
     def __init__(self) -> None:
         self.message: Message | None = None
 
-    def write(self, generation: Generation, log_id: str, result: dict[str, Any]) -> bytes:
+    def write(self, generation: Generation, log_id: str, result: encode.Result) -> bytes:
         """The response. Any thread."""
         content = encode.bare(generation, result)
         return self.message.answer(content) if self.message is not None else content

@@ -151,8 +151,11 @@ class GrpcServer:
         exchange, fault = Exchange(next(iter(self._models.values())), GrpcDoor()), None
         try:
             headers = dict(context.invocation_metadata() or ())
-            with self._guard.admit(headers) if self._guard else Pass():
+            exchange.observe(self._ground, context.peer(), headers.get("traceparent", ""))
+            with self._guard.admit(headers) if self._guard else Pass() as entered:
+                exchange.owner = entered.name
                 answer = await self._answer(exchange, context, headers)
+            exchange.bytes_out = len(answer)
             context.set_trailing_metadata(success_metadata(exchange))
             return answer
         except asyncio.CancelledError:
@@ -196,7 +199,7 @@ class GrpcServer:
         """The message, once there is a place for it. Raises ServeError."""
         with self._admission.admit(asked, self._patience, errand=self._errands, batch=batch):
             content = await read_message(context, self._places, self._config.limits.body_timeout_ms / 1000)
-        exchange.received()
+        exchange.received(len(content))
         self._ground.metrics.add("worker_received_bytes", len(content))
         request, door = Message(content), exchange.door
         if isinstance(door, GrpcDoor):

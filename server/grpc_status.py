@@ -47,7 +47,7 @@ def fault_of(fault: ServeError, exchange: Exchange | None = None) -> Refusal:
         code = grpc.StatusCode.FAILED_PRECONDITION
     metadata: Metadata = (("errorcode", str(fault.status)),)
     if exchange is not None:
-        metadata += (("logid", exchange.header_id),)
+        metadata += (("logid", exchange.header_id), *_trace_of(exchange))
     wait = encode.fault_headers(fault).get("Retry-After")
     if wait is not None:  # the second is what gRPC's own retries look for
         metadata += (("retry-after", wait), ("grpc-retry-pushback-ms", str(1000 * int(wait))))
@@ -56,7 +56,13 @@ def fault_of(fault: ServeError, exchange: Exchange | None = None) -> Refusal:
 
 def success_metadata(exchange: Exchange) -> Metadata:
     """Metadata after an answer."""
-    return (("logid", exchange.header_id), ("server-timing", encode.server_timing(exchange.timings)))
+    cached: Metadata = (("x-cache", exchange.cached),) if exchange.cached else ()
+    timing = encode.server_timing(exchange.timings)
+    return (("logid", exchange.header_id), ("server-timing", timing), *cached, *_trace_of(exchange))
+
+
+def _trace_of(exchange: Exchange) -> Metadata:
+    return (("traceparent", exchange.trace.header),) if exchange.trace else ()
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,7 @@
 """Logging of every process: one line per record on stderr, with the process's role in front.
 
-The request's logId travels as ``extra={"log_id": ...}``. Levels and the two
+The request's logId travels as ``extra={"log_id": ...}``, what else a JSON line has as
+``extra={"fields": {...}}``; docs/operations.md names all of it. Levels and the two
 formats are options; nothing here is done at import.
 """
 
@@ -14,10 +15,13 @@ import time
 from typing import IO, Any, Literal
 
 #: Loggers of libraries that repeat what ours say, or say it per request.
-_QUIET = ("sanic.server", "sanic.access", "asyncio", "PIL")
+_QUIET = ("sanic.server", "sanic.access", "asyncio", "PIL", "urllib3")
 
 #: Control characters (newlines of hostile input included) that must not start a new log line.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+#: What JSON allows in text although it ends a line for some readers, or is no character at all.
+_ODD = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _stamp(created: float) -> str:
@@ -49,7 +53,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time level role logger message [logId] [traceback]``."""
+    """One JSON object per line: ``time level role logger message [logId] [fields ...] [traceback]``."""
 
     def __init__(self, role: str) -> None:
         super().__init__()
@@ -67,9 +71,11 @@ class JsonFormatter(logging.Formatter):
         log_id = getattr(record, "log_id", None)
         if log_id:
             fields["logId"] = str(log_id)
+        fields |= getattr(record, "fields", {})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        text = json.dumps(fields, ensure_ascii=False)
+        return _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def setup_logging(

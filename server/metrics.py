@@ -39,6 +39,8 @@ COUNTER_HELP = {
     "worker_rescued": "Results found by a header scan after a death",
     "worker_missed_wakeups": "Results found by the coarse tick without a wake-up; must stay 0",
     "worker_ring_full": "Hints that did not fit a ring; a scan finds their slots",
+    "worker_traces_sent": "Traces that the collector has taken (--otlp_endpoint)",
+    "worker_traces_dropped": "Traces dropped because the collector was gone or slow",
     "worker_cache_hits": "Requests answered from the cache (--cache_mb)",
     "worker_cache_misses": "Requests whose answer was not in the cache",
     "worker_cache_evictions": "Answers that made room for others",

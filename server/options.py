@@ -161,10 +161,21 @@ def _add_network(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
         "--workers", type=_whole(1, 63), metavar="N",
         help="HTTP processes (default: 1 up to 4 cores, else cores / 8 and at least 2)",
     )  # fmt: skip
-    network.add_argument("--log_format", choices=("text", "json"), default=defaults["log_format"])
+    network.add_argument(
+        "--log_format", choices=("text", "json"), default=defaults["log_format"],
+        help="lines for people, or JSON objects (default: text)",
+    )  # fmt: skip
     network.add_argument(
         "--log_level", choices=("debug", "info", "warning", "error"), default=defaults["log_level"],
         help="(default: info)",
+    )  # fmt: skip
+    network.add_argument(
+        "--access_log", action="store_true", help="a line for each request, at any level (docs/operations.md)"
+    )
+    network.add_argument(
+        "--otlp_endpoint", metavar="URL", default=defaults["otlp_endpoint"],
+        help="OpenTelemetry collector that traces are sent to, over OTLP/HTTP: http://127.0.0.1:4318 "
+        "(extra otel; default: none)",
     )  # fmt: skip
 
 

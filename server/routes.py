@@ -113,6 +113,7 @@ class Routes:
     async def operation(self, endpoint: Endpoint, request: Request, door: Door = PADDLEX) -> HTTPResponse:
         """The answer to a request of a route that came in through ``door``."""
         exchange, fault = Exchange(endpoint, door), None
+        exchange.observe(self._ground, request.ip, request.headers.get("traceparent", ""))
         try:
             with self._let_in(request) as entered, self._admit(endpoint, request) as permit:
                 exchange.owner = entered.name
@@ -152,13 +153,14 @@ class Routes:
     async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes | Upload:
         upload = exchange.door.upload(exchange.endpoint, request.headers, request.query_string)
         body = await self._bodies.receive(request, permit, upload)
-        exchange.received()
+        exchange.received(len(body))
         return body
 
     # --- answers ------------------------------------------------------------------------------------
 
     def _success(self, exchange: Exchange, request: Request, body: bytes) -> HTTPResponse:
         headers = {"Server-Timing": encode.server_timing(exchange.timings)}
+        exchange.bytes_out = len(body)
         if exchange.cached:
             headers["X-Cache"] = exchange.cached
         kind = exchange.door.success(exchange, headers)
@@ -173,6 +175,8 @@ class Routes:
         kind: str = "application/json",
     ) -> HTTPResponse:
         asked = request.headers.get("x-request-id", "")
+        if exchange.trace:
+            headers["traceparent"] = exchange.trace.header
         headers["X-Request-Id"] = asked if is_header_safe(asked) else exchange.header_id
         if self.draining:
             _stream(request).keep_alive = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -24,13 +25,21 @@ from server.leases import Lease
 from server.metrics import Metrics
 from server.wire import Shape
 
+if TYPE_CHECKING:
+    from server.exchange import Exchange
+    from server.otlp import Tracer
+
+    #: Takes a request that has ended, its fault if it has one, and the seconds it took.
+    Watcher = Callable[[Exchange, ServeError | None, float], None]
+
 
 class Ground(NamedTuple):
     """What all requests of a worker share.
 
     ``renders`` bounds the render children that run together; JPEGs of at most ``inline_pixels`` are decoded
     on the event loop. ``fetcher`` gets files that requests name by URL; None where none may be.
-    ``answers`` keeps what was answered, if anything does.
+    ``answers`` keeps what was answered, if anything does. ``tracer`` gives each request a trace, if there is
+    one; ``watchers`` are told of every request that has ended.
     """
 
     segment: Segment
@@ -41,6 +50,8 @@ class Ground(NamedTuple):
     inline_pixels: int = 0
     fetcher: Fetcher | None = None
     answers: AnswerCache | None = None
+    tracer: Tracer | None = None
+    watchers: tuple[Watcher, ...] = ()
 
 
 class Work(msgspec.Struct):

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -52,39 +51,10 @@ _BUFFER_BYTES = 1 << 20
 _CROWDED_CORES, _INLINE_PIXELS = 2, 640 * 480
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-#: A font that cannot be had is asked for again only after this: each attempt may wait for a network.
-_FONT_RETRY_S = 600.0
 #: The supervisor tries again: a file of keys that cannot be read now may be one that is being written.
 _EXIT_FAILED = 1
 
 _log = logging.getLogger(__name__)
-
-
-class Font:
-    """Path of the font for drawing, fetched on first use; a failure is remembered for a while."""
-
-    def __init__(self, cache_dir: str) -> None:
-        self._cache_dir = cache_dir
-        self._lock = threading.Lock()
-        self._path = ""
-        self._fault: ConfigError | None = None
-        self._retry_at = 0.0
-
-    def __call__(self) -> str:
-        """The path. Any thread. Raises ConfigError."""
-        from pipelines.core.models import ModelStore  # noqa: PLC0415 - only when pictures are drawn
-
-        with self._lock:
-            if self._path:
-                return self._path
-            if self._fault is not None and time.monotonic() < self._retry_at:
-                raise self._fault
-            try:
-                self._path = ModelStore(self._cache_dir or None).font()
-            except ConfigError as fault:
-                self._fault, self._retry_at = fault, time.monotonic() + _FONT_RETRY_S
-                raise
-            return self._path
 
 
 class Worker:
@@ -102,10 +72,12 @@ class Worker:
         from server.answer_cache import AnswerCache  # noqa: PLC0415
         from server.dispatch import Dispatcher  # noqa: PLC0415
         from server.fetch import Fetcher  # noqa: PLC0415
+        from server.font import Font  # noqa: PLC0415
         from server.grpc_port import open_grpc  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
         from server.tls import Certificate  # noqa: PLC0415
+        from server.watchers import tracer_of, watchers_of  # noqa: PLC0415
         from server.work import Ground  # noqa: PLC0415
 
         cv2.setNumThreads(1)  # the pool's threads are the parallelism here
@@ -138,7 +110,19 @@ class Worker:
         fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
         share = (config.cache_mb << 20) // config.workers
         answers = AnswerCache(share, config, metrics) if share else None
-        ground = Ground(segment, self._dispatcher, metrics, config.limits, renders, inline, fetcher, answers)
+        self._tracer = tracer_of(config, lane.index, metrics)
+        ground = Ground(
+            segment,
+            self._dispatcher,
+            metrics,
+            config.limits,
+            renders,
+            inline,
+            fetcher,
+            answers,
+            self._tracer,
+            watchers_of(config, self._tracer),
+        )
         access = config.access
         self._guard = _guard(boot, segment.workers)
         self._certificate = Certificate(access.tls_cert, access.tls_key) if access.tls_cert else None
@@ -171,6 +155,8 @@ class Worker:
         self._lane.state = READY
         await self._stop.wait()
         left = await self._drain(server)
+        if self._tracer:
+            self._tracer.close()
         ticking.cancel()
         self._dispatcher.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -196,6 +182,8 @@ class Worker:
         if now < self._refresh_at:
             return
         self._refresh_at = now + _REFRESH_S
+        if self._tracer:
+            self._tracer.count()
         if self._certificate:
             self._certificate.refresh()
         if self._guard:

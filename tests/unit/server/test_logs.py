@@ -55,6 +55,16 @@ def test_json_line_is_one_object_with_traceback(stream):
     assert line["traceback"].endswith("ValueError: 表")
 
 
+def test_json_line_has_further_fields_and_is_one_line_for_any_reader(stream):
+    setup_logging("worker-0", "json", "info", stream)
+    odd = "a\u2028b\x85c\ud800"
+    logging.getLogger("x").info("done", extra={"log_id": odd, "fields": {"status": 200, "client": odd}})
+    assert len(stream.getvalue().splitlines()) == 1
+    stream.getvalue().encode()
+    line = json.loads(stream.getvalue())
+    assert (line["logId"], line["client"], line["status"]) == (odd, odd, 200)
+
+
 def test_level_filters_and_a_second_setup_does_not_double_lines(stream):
     setup_logging("supervisor", "text", "info", stream)
     setup_logging("supervisor", "text", "WARNING", stream)
