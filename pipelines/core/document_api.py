@@ -55,16 +55,23 @@ class Sheet:
 
     Attributes:
         pixels: as the page came.
-        upright: turned as the device turned it.
+        turned: as the device turned it.
+        upright: and unwarped, if it was: the page that was read.
         angle: degrees counter-clockwise, -1 if nobody looked.
         pen: writes texts.
     """
 
     def __init__(
-        self, pixels: NDArray[np.uint8], angle: int, pen: Pen, largest: tuple[int, int] | None
+        self,
+        pixels: NDArray[np.uint8],
+        angle: int,
+        pen: Pen,
+        largest: tuple[int, int] | None,
+        flat: NDArray[np.uint8] | None = None,
     ) -> None:
-        self.pixels, self.upright, self.angle, self.pen = pixels, rotated(pixels, angle), angle, pen
-        self._largest = largest
+        self.pixels, self.angle, self.pen, self._largest = pixels, angle, pen, largest
+        self.turned = rotated(pixels, angle)
+        self.upright = self.turned if flat is None else flat
 
     def jpeg(self, picture: NDArray[np.uint8]) -> bytes:
         """A picture no larger than ``Serving`` allows."""
@@ -72,7 +79,7 @@ class Sheet:
 
     def preprocessing(self, page: PageSettings) -> bytes:
         """The page as it came and as it was prepared."""
-        return self.jpeg(page.picture(self.pixels, self.upright, self.angle, self.pen))
+        return self.jpeg(page.picture(self.pixels, self.turned, self.upright, self.angle, self.pen))
 
 
 class DocumentForm(Form, Generic[SettingsT]):
@@ -98,6 +105,10 @@ class DocumentForm(Form, Generic[SettingsT]):
     def angle(self, found: Any) -> int:
         """By how much the page was turned."""
 
+    def flat(self, found: Any) -> NDArray[np.uint8] | None:
+        """The page that was read, where it was unwarped."""
+        return None
+
     @abstractmethod
     def pictures(self, found: Any, sheet: Sheet, settings: SettingsT) -> dict[str, Any]:
         """What stands beside ``prunedResult`` when pictures are wanted."""
@@ -111,7 +122,8 @@ class DocumentForm(Form, Generic[SettingsT]):
             result: dict[str, Any] = {"prunedResult": self.pruned(page.result, settings)}
             if pen is not None and page.pixels is not None:
                 largest = reply.config.serving.max_output_img_size
-                sheet = Sheet(page.pixels, self.angle(page.result), pen, largest)
+                flat = self.flat(page.result)
+                sheet = Sheet(page.pixels, self.angle(page.result), pen, largest, flat)
                 result |= self.pictures(page.result, sheet, settings)
             results.append(result)
         return {self.results: results, "dataInfo": reply.data_info}

@@ -56,6 +56,7 @@ class OcrParams(msgspec.Struct, frozen=True):
         alone: read line by line as the 2024 generation does.
         words: say where the words are, too.
         expect: text that must be found, for the canary; "" for none.
+        doc_unwarping, drawn: unwarp the page; and send it back, because pictures are wanted.
     """
 
     detection: DetectionParams = DetectionParams()
@@ -65,6 +66,8 @@ class OcrParams(msgspec.Struct, frozen=True):
     alone: bool = False
     words: bool = False
     expect: str = ""
+    doc_unwarping: bool = False
+    drawn: bool = False
 
 
 class OcrPage(msgspec.Struct, frozen=True):
@@ -78,6 +81,7 @@ class OcrPage(msgspec.Struct, frozen=True):
         texts, scores: of the kept ones.
         words: of each kept one, where they were asked for.
         word_boxes: int32 ``[words, 4]``, of the words of all lines one behind the other.
+        flat: uint8 ``[H, W, 3]`` BGR, the page that was read, where it was unwarped and is to be drawn on.
     """
 
     angle: int
@@ -88,6 +92,7 @@ class OcrPage(msgspec.Struct, frozen=True):
     scores: list[float]
     words: list[list[str]] = []
     word_boxes: np.ndarray | None = None
+    flat: np.ndarray | None = None
 
 
 class OcrRequest(DocumentRequest, rename="camel"):
@@ -106,10 +111,9 @@ class Settings:
     """
 
     def __init__(self, request: OcrRequest, config: PipelineConfig) -> None:
-        own = msgspec.convert(config.options, OcrOptions)
-        self._own = own
+        self._own = own = msgspec.convert(config.options, OcrOptions)
         orientation, unwarping = request.use_doc_orientation_classify, request.use_doc_unwarping
-        self.page = PageSettings.of(orientation, unwarping, own)
+        self.page = PageSettings.of(orientation, unwarping, own, config)
         asked = request.use_textline_orientation
         self.textline_orientation = own.use_textline_orientation if asked is None else asked
         self.score_thresh = _first(request.text_rec_score_thresh, own.rec_score_thresh)
@@ -135,6 +139,7 @@ class Settings:
         return OcrParams(
             detection=self._detection_params(),
             doc_orientation=self.page.turns,
+            doc_unwarping=self.page.unwarps,
             textline_orientation=self.textline_orientation,
             score_thresh=self.score_thresh,
             words=self.words,
@@ -179,7 +184,7 @@ class ReadingSettings:
 
     def __init__(self, request: DocumentRequest, own: ReadingOptions, config: PipelineConfig) -> None:
         orientation, unwarping = request.use_doc_orientation_classify, request.use_doc_unwarping
-        self.page = PageSettings.of(orientation, unwarping, own)
+        self.page = PageSettings.of(orientation, unwarping, own, config)
         self.page.check(config)
         reading = OcrRequest("", **{name: getattr(request, name) for name in _READING})
         self.ocr = Settings(reading, msgspec.structs.replace(config, options=msgspec.to_builtins(own.ocr)))
@@ -202,7 +207,8 @@ class OcrForm(DocumentForm[Settings]):
 
     def params(self, request: OcrRequest, config: PipelineConfig) -> OcrParams:
         """Raises PipelineError for a sub-model that is not loaded."""
-        return Settings(request, config).params()
+        params = Settings(request, config).params()
+        return msgspec.structs.replace(params, drawn=self.visualize(request, config))
 
     def settings(self, request: OcrRequest, config: PipelineConfig) -> Settings:
         """As in :class:`Settings`."""
@@ -211,6 +217,10 @@ class OcrForm(DocumentForm[Settings]):
     def angle(self, found: OcrPage) -> int:
         """As the device says."""
         return found.angle
+
+    def flat(self, found: OcrPage) -> np.ndarray | None:
+        """As the device made it."""
+        return found.flat
 
     def pruned(self, found: OcrPage, settings: Settings) -> dict[str, Any]:
         """As in :func:`pruned_result`."""

@@ -11,29 +11,37 @@ from .page_settings import PageOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
 
-def v3_options(top: Section, *, words: bool = False) -> OcrOptions:
+def v3_options(top: Section, *, words: bool = False, unwarping: bool = False) -> OcrOptions:
     """Defaults of absent keys are those in PaddleX's code, not those of its YAML.
 
-    ``words``: as in :func:`reading_options`.
+    ``words``: as in :func:`reading_options`; ``unwarping``: as in :func:`page_options`.
     """
     pipelines = top.section("SubPipelines")
-    pages = page_options(top, pipelines)
+    pages = page_options(top, pipelines, unwarping=unwarping)
     pipelines.finish()
     return reading_options(top, pages, words=words)
 
 
-def page_options(top: Section, pipelines: Section) -> PageOptions:
-    """``use_doc_preprocessor`` and the sub-pipeline that it switches. Raises ConfigError."""
+def page_options(top: Section, pipelines: Section, *, unwarping: bool = False) -> PageOptions:
+    """``use_doc_preprocessor`` and the sub-pipeline that it switches. Raises ConfigError.
+
+    ``unwarping``: the pipeline has a place for a model that unwarps; it is used if the YAML names one.
+    """
     pages = pipelines.section("DocPreprocessor").skip("pipeline_name", "batch_size", *ENGINE_KEYS)
     used = top.take("use_doc_preprocessor", bool, True)
+    turned = pages.take("use_doc_orientation_classify", bool, True)
+    asked = pages.take("use_doc_unwarping", bool, True) and used
+    models = pages.section("SubModules")
+    flattener = models.section("DocUnwarping")
+    named = unwarping and bool(flattener.take("model_name", str, "").strip())
+    for module in (models.section("DocOrientationClassify"), flattener):
+        module.skip(*MODULE_KEYS, "batch_size").finish()
     options = PageOptions(
         use_doc_preprocessor=used,
-        use_doc_orientation_classify=pages.take("use_doc_orientation_classify", bool, True),
-        unwarping_left_out=pages.take("use_doc_unwarping", bool, True) and used,
+        use_doc_orientation_classify=turned,
+        use_doc_unwarping=asked and named,
+        unwarping_left_out=asked and not named,
     )
-    models = pages.section("SubModules")
-    for name in ("DocOrientationClassify", "DocUnwarping"):
-        models.section(name).skip(*MODULE_KEYS, "batch_size").finish()
     models.finish()
     pages.finish()
     return options

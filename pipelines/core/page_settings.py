@@ -19,11 +19,13 @@ from .errors import PipelineError
 #: PaddleX's text for a request that asks for a sub-model which is not loaded.
 INVALID_SETTINGS = "the input params for model settings are invalid!"
 #: For the start-up plan.
-UNWARPING_LEFT_OUT = "pages are not unwarped: use_doc_unwarping is True in the YAML, but UVDoc is not served"
+UNWARPING_LEFT_OUT = (
+    "pages are not unwarped: use_doc_unwarping is True in the YAML, which names no model for it"
+)
 
 
 class PageOptions(msgspec.Struct, frozen=True):
-    """PaddleX's defaults, but that UVDoc is not loaded (docs/compatibility.md).
+    """PaddleX's defaults, but that UVDoc is loaded only where a YAML names it (docs/compatibility.md).
 
     ``unwarping_left_out``: a YAML asks for it, as PaddleX's own do; the plan says that they stay as they are.
     """
@@ -51,8 +53,14 @@ class PageSettings(msgspec.Struct, frozen=True):
     doc_unwarping: bool
 
     @classmethod
-    def of(cls, orientation: bool | None, unwarping: bool | None, own: PageOptions) -> PageSettings:
-        """From ``useDocOrientationClassify`` and ``useDocUnwarping``: with both null the pipeline decides."""
+    def of(
+        cls, orientation: bool | None, unwarping: bool | None, own: PageOptions, config: PipelineConfig
+    ) -> PageSettings:
+        """From ``useDocOrientationClassify`` and ``useDocUnwarping``: with both null the pipeline decides.
+
+        It does not unwarp where the model could not be had; the start-up plan says so.
+        """
+        by_default = own.use_doc_unwarping and "doc_unwarping" in config.models
         if orientation is None and unwarping is None:
             preprocessor = own.use_doc_preprocessor
         else:
@@ -60,7 +68,7 @@ class PageSettings(msgspec.Struct, frozen=True):
         return cls(
             preprocessor,
             own.use_doc_orientation_classify if orientation is None else orientation,
-            own.use_doc_unwarping if unwarping is None else unwarping,
+            by_default if unwarping is None else unwarping,
         )
 
     @property
@@ -68,10 +76,15 @@ class PageSettings(msgspec.Struct, frozen=True):
         """Whether pages are turned upright."""
         return self.preprocessor and self.doc_orientation
 
+    @property
+    def unwarps(self) -> bool:
+        """Whether pages are unwarped."""
+        return self.preprocessor and self.doc_unwarping
+
     def check(self, config: PipelineConfig) -> None:
         """Raises PipelineError when a sub-model is not loaded."""
         if (self.turns and "doc_orientation" not in config.models) or (
-            self.preprocessor and self.doc_unwarping
+            self.unwarps and "doc_unwarping" not in config.models
         ):
             raise PipelineError(INVALID_SETTINGS)
 
@@ -86,7 +99,12 @@ class PageSettings(msgspec.Struct, frozen=True):
         }
 
     def picture(
-        self, page: NDArray[np.uint8], turned: NDArray[np.uint8], angle: int, pen: Pen
+        self,
+        page: NDArray[np.uint8],
+        turned: NDArray[np.uint8],
+        flat: NDArray[np.uint8],
+        angle: int,
+        pen: Pen,
     ) -> NDArray[np.uint8]:
         """The page as it came, turned and unwarped, side by side."""
         captions = (
@@ -94,4 +112,4 @@ class PageSettings(msgspec.Struct, frozen=True):
             f"Rotated Image ({self.doc_orientation}, {angle})",
             f"Unwarping Image ({self.doc_unwarping})",
         )
-        return preprocessing_picture([page, turned, turned], captions, pen)
+        return preprocessing_picture([page, turned, flat], captions, pen)

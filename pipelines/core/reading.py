@@ -18,6 +18,8 @@ from pipelines.stages.doc_orientation import MS_PER_PAGE, DocOrientation
 from pipelines.stages.text_detection import MS_PER_PIXEL, TextDetection
 from pipelines.stages.text_orientation import TextOrientation
 from pipelines.stages.text_recognition import MAX_WIDTH_ALONE, MS_PER_COLUMN, Text, TextRecognition
+from pipelines.stages.unwarping import MS_PER_PIXEL as MS_PER_UNWARPED_PIXEL
+from pipelines.stages.unwarping import Unwarping
 
 from .config import PipelineConfig
 from .detection_size import input_size
@@ -48,7 +50,7 @@ def stage_of(config: PipelineConfig, stages: StageFactory, cls: type[Stage], rol
 class Reader:
     """Reads pages with the models behind a pipeline's roles.
 
-    Roles are ``text_detection`` and ``text_recognition``, and ``doc_orientation`` and
+    Roles are ``text_detection`` and ``text_recognition``, and ``doc_orientation``, ``doc_unwarping`` and
     ``textline_orientation`` where they are loaded.
 
     Args:
@@ -60,6 +62,7 @@ class Reader:
     def __init__(self, config: PipelineConfig, stages: StageFactory, rec_batch_size: int) -> None:
         self._tight, self._rec_batch_size = config.padding == "tight", rec_batch_size
         self.page: DocOrientation | None = stage_of(config, stages, DocOrientation, "doc_orientation")
+        self.flattener: Unwarping | None = stage_of(config, stages, Unwarping, "doc_unwarping")
         self.line: TextOrientation | None = stage_of(config, stages, TextOrientation, "textline_orientation")
         self._detection: TextDetection = stage_of(config, stages, TextDetection, "text_detection")
         self._recognition: TextRecognition = stage_of(config, stages, TextRecognition, "text_recognition")
@@ -76,6 +79,13 @@ class Reader:
             return image, -1
         (angle,) = yield [self.page.call(image)]
         return rotated(image, angle), angle
+
+    def flat(self, image: NDArray[np.uint8], wanted: bool) -> Part[NDArray[np.uint8]]:
+        """An upright page unwarped, if that is wanted."""
+        if not wanted or self.flattener is None:
+            return image
+        (found,) = yield [self.flattener.call(image)]
+        return np.asarray(found, np.uint8)
 
     def read(self, image: NDArray[np.uint8], params: OcrParams, angle: int = -1) -> Part[OcrPage]:
         """Lines and texts of an upright page of at most MAX_SIDE px a side."""
@@ -164,8 +174,10 @@ def side_by_side(parts: Sequence[Part[T]]) -> Part[list[T]]:
 def reading_cost_ms(params: OcrParams, height: int, width: int) -> float:
     """Rough one-thread time of a page, from the size that it has in the detector."""
     rows, columns = _input_size(params, height, width)
-    orientation = MS_PER_PAGE if params.doc_orientation else 0.0
-    return orientation + rows * columns * (MS_PER_PIXEL + _READ_MS_PER_PIXEL)
+    pages = MS_PER_PAGE if params.doc_orientation else 0.0
+    if params.doc_unwarping:
+        pages += height * width * MS_PER_UNWARPED_PIXEL
+    return pages + rows * columns * (MS_PER_PIXEL + _READ_MS_PER_PIXEL)
 
 
 def reading_bytes(params: OcrParams, height: int, width: int) -> int:
@@ -175,7 +187,8 @@ def reading_bytes(params: OcrParams, height: int, width: int) -> int:
     """
     rows, columns = _input_size(params, height, width)
     times = _WORD_TIMES if params.words else 1
-    return (64 << 10) + times * min(rows * columns, 2 << 20)
+    flat = 3 * height * width if params.doc_unwarping and params.drawn else 0
+    return (64 << 10) + times * min(rows * columns, 2 << 20) + flat
 
 
 def _input_size(params: OcrParams, height: int, width: int) -> tuple[int, int]:

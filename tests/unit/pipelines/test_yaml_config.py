@@ -116,11 +116,13 @@ def test_a_sub_model_whose_flag_is_off_is_not_loaded(write):
 
 
 @pytest.mark.parametrize("asked", ["use_doc_unwarping: True", "batch_size: 1"], ids=["asked", "by default"])
-def test_unwarping_is_left_out_of_paddlexs_own_documents_and_the_plan_says_so(write, asked):
-    spec = load(write(v3(**{"use_doc_unwarping: False": asked})))
+@pytest.mark.parametrize("named", [True, False])
+def test_unwarping_is_left_out_where_no_model_is_named_and_the_plan_says_so(write, asked, named):
+    changes = {"use_doc_unwarping: False": asked} | ({} if named else {"model_name: UVDoc": "batch_size: 1"})
+    spec = load(write(v3(**changes)))
     config = PipelineConfig("ocr", "OCR", "v3", spec.options, {}, {})
-    assert not spec.options["use_doc_unwarping"]
-    assert list(OcrPipeline.notes(config)) == [UNWARPING_LEFT_OUT]
+    assert spec.options["use_doc_unwarping"] is ("doc_unwarping" in spec.models) is named
+    assert list(OcrPipeline.notes(config)) == ([] if named else [UNWARPING_LEFT_OUT])
 
 
 def test_what_is_off_is_not_left_out(write):
