@@ -3,6 +3,7 @@
 Without a target: their names.
 """
 
+import shlex
 import sys
 
 import atheris
@@ -16,7 +17,9 @@ def main():
         print(*TARGETS, sep="\n")
         return
     name, *options = sys.argv[1:]
-    atheris.Setup([sys.argv[0], *options], TARGETS[name])
+    # libFuzzer starts its first argument again, by a shell, to merge a corpus.
+    itself = shlex.join([sys.executable, "-m", "tests.fuzz", name])
+    atheris.Setup([itself, *options], TARGETS[name])
     atheris.Fuzz()
 
 
