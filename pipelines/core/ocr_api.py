@@ -20,7 +20,7 @@ from .document_api import (
     wire_names,
 )
 from .draw import Pen, jpeg, ocr_picture
-from .errors import PipelineError
+from .errors import BadRequest, PipelineError
 from .forms import Reply
 from .page_settings import INVALID_SETTINGS, PageOptions, PageSettings
 
@@ -135,7 +135,7 @@ class Settings:
             raise PipelineError(INVALID_SETTINGS)
 
     def params(self) -> OcrParams:
-        """What the device gets. Raises PipelineError on a wrong limit type."""
+        """What the device gets. Raises BadRequest on a wrong limit type."""
         return OcrParams(
             detection=self._detection_params(),
             doc_orientation=self.page.turns,
@@ -150,7 +150,7 @@ class Settings:
         own, asked = self._own, self.detection
         limit_type = asked["limit_type"] or own.limit_type
         if limit_type and limit_type not in LIMIT_TYPES:
-            raise PipelineError  # in PaddleX an unnamed 500 too
+            raise BadRequest(f"`textDetLimitType` must be one of {', '.join(LIMIT_TYPES)}")
         return DetectionParams(
             limit_side_len=asked["limit_side_len"] or own.limit_side_len,
             limit_type=limit_type,
@@ -190,7 +190,7 @@ class ReadingSettings:
         self.ocr = Settings(reading, msgspec.structs.replace(config, options=msgspec.to_builtins(own.ocr)))
 
     def reading(self) -> OcrParams:
-        """How a page is turned and read. Raises PipelineError on a wrong limit type."""
+        """How a page is turned and read. Raises BadRequest on a wrong limit type."""
         return msgspec.structs.replace(self.ocr.params(), doc_orientation=self.page.turns)
 
 

@@ -154,8 +154,8 @@ def test_zero_counts_as_not_given_but_is_repeated():
     assert (repeated["limit_side_len"], repeated["limit_type"], repeated["thresh"]) == (0, "", 0.0)
 
 
-def test_an_unknown_limit_type_is_an_unnamed_500():
-    with pytest.raises(PipelineError, match=r"^Internal server error$"):
+def test_an_unknown_limit_type_is_refused_by_name():
+    with pytest.raises(BadRequest, match=r"^`textDetLimitType` must be one of min, max, resize_long$"):
         V3.params(OcrRequest("x", text_det_limit_type="longest"), config())
 
 

@@ -132,8 +132,8 @@ def test_every_parameter_reaches_the_device(field, value, where):
     assert where(V3.params(TableRequest("x", **{field: value}), config())) == value
 
 
-def test_an_unknown_limit_type_is_an_unnamed_500():
-    with pytest.raises(PipelineError, match=r"^Internal server error$"):
+def test_an_unknown_limit_type_is_refused_by_name():
+    with pytest.raises(BadRequest, match=r"^`textDetLimitType` must be one of min, max, resize_long$"):
         V3.params(TableRequest("x", text_det_limit_type="longest"), config())
 
 
