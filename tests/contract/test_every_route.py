@@ -8,7 +8,10 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import cv2
 import httpx
@@ -35,6 +38,8 @@ BROKEN_FILES = {
 }
 #: Values that no parameter takes which is not of their kind.
 ODD_VALUES = ("no such value", [{}], {"no such key": "x"}, -1.5)
+#: Routes that are in the document besides operations.
+PROBES = ("/health", "/health/live", "/health/ready")
 #: Numbers that no parameter takes, whatever its schema says: they leave float32 and 64 bits.
 FAR_VALUES = (1e300, -1e300)
 
@@ -212,6 +217,36 @@ def test_a_parameter_of_another_kind_is_refused_by_name(server, canaries, module
             status, answer = post(server, operation, body)
             assert (name, value, status) == (name, value, 422), answer
             check_refused(status, answer, name)
+
+
+def test_schemathesis_finds_nothing(server, canaries, tmp_path):
+    """Every operation, with all checks of schemathesis.toml. ``SCHEMATHESIS_EXAMPLES`` asks for more."""
+    served, found = endpoints(server.config), tmp_path / "files.json"
+    small = base64.b64encode(cv2.imencode(".png", np.full((48, 64, 3), 200, np.uint8))[1]).decode()
+    files = {
+        path: canaries[endpoint.config.name] if endpoint.operation.input == "csv" else small
+        for path, endpoint in served.items()
+        if endpoint.operation.input != "none"
+    }
+    found.write_text(json.dumps(files))
+    config = Path(__file__).with_name("schemathesis.toml")
+    examples = os.environ.get("SCHEMATHESIS_EXAMPLES", "3")
+    phases = os.environ.get("SCHEMATHESIS_PHASES", "fuzzing")
+    report = tmp_path / "report.txt"
+    with report.open("wb") as output:
+        run = subprocess.run(
+            [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run",
+             f"http://127.0.0.1:{server.port}/openapi.json", "--max-examples", examples, "--phases", phases],
+            cwd=tmp_path,
+            env=os.environ
+            | {"SERVED_FILES": str(found), "NO_COLOR": "1", "PYTHONPATH": str(config.parents[2])},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )  # fmt: skip
+    assert run.returncode == 0, report.read_text()[-20_000:]
+    assert f"{len(served) + len(PROBES)} selected" in report.read_text()
+    assert "a request failed" not in server.log()
 
 
 def test_a_kill_of_the_device_loses_no_request(server, canaries):
