@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PY ?= python
 
-.PHONY: help dev build test e2e fault soak check fuzz lock audit fix bench clean
+.PHONY: help dev build test e2e fault soak check fuzz lock audit fix bench docs schemathesis kserve clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,18 @@ fix:  ## Apply the formatter and the safe lint fixes
 bench:  ## Run one benchmark: make bench NAME=ring (no NAME: list them)
 	@if [ -z "$(NAME)" ]; then ls benchmarks/bench_*.py | sed 's/.*bench_//; s/\.py//'; \
 	else $(PY) -m benchmarks.bench_$(NAME); fi
+
+docs:  ## Build the documentation into build/site; dead links and paths fail. REPO_URL=… links code
+	$(PY) -m mkdocs build --strict
+
+schemathesis:  ## Ask every route what its description allows and forbids, EXAMPLES (300) times each and mode
+	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),300) SCHEMATHESIS_PHASES=examples,coverage,fuzzing \
+	$(PY) -m pytest tests/contract/test_every_route.py -k schemathesis
+
+kserve:  ## Hold deploy/kserve to the models of KServe's package; needs the network
+	$(PY) -m venv build/kserve
+	build/kserve/bin/python -m pip install -q --disable-pip-version-check kserve pyyaml
+	build/kserve/bin/python tools/check_kserve.py deploy/kserve
 
 clean:  ## Remove build products
 	rm -rf build *.egg-info kernels/*.so
