@@ -35,8 +35,7 @@ schemathesis.openapi.media_type("text/csv", _content(lambda path: "time-series" 
 def before_call(context, case, kwargs):
     """Put a real file where a text was drawn: no schema can say what a picture is.
 
-    Negative requests keep what was drawn. Besides the file they are read as laxly as PaddleX reads them
-    (``"5"`` is a number), which no schema says either.
+    Negative requests keep what was drawn.
     """
     file = FILES.get(case.operation.path)
     drawn = case.meta is not None and case.meta.phase.name.value == "fuzzing"
