@@ -66,6 +66,7 @@ def build_config(
         drain_timeout_ms=args.drain_timeout_ms,
         max_rss_mb=args.max_rss_mb,
         cache_mb=args.cache_mb,
+        playground=args.playground == "on",
         limits=Limits(**limits),
         access=read_access(args),
     )

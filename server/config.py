@@ -126,6 +126,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_rss_mb: own memory (shared memory not counted) of a process at which a fresh one takes its
             place; 0 for no bound.
         cache_mb: answers that all workers keep together, in MiB (``answer_cache.py``); 0 for none.
+        playground: ``/`` is a page for people.
         limits: bounds on requests.
         access: who may ask.
     """
@@ -149,6 +150,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_ms: int = 60_000
     max_rss_mb: int = 0
     cache_mb: int = 0
+    playground: bool = True
     limits: Limits = Limits()
     access: Access = Access()
 

@@ -162,6 +162,10 @@ def _add_network(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
         help="HTTP processes (default: 1 up to 4 cores, else cores / 8 and at least 2)",
     )  # fmt: skip
     network.add_argument(
+        "--playground", choices=("on", "off"), default="on",
+        help="a page for people at /, which asks the same routes with the same API keys (default: on)",
+    )  # fmt: skip
+    network.add_argument(
         "--log_format", choices=("text", "json"), default=defaults["log_format"],
         help="lines for people, or JSON objects (default: text)",
     )  # fmt: skip

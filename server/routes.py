@@ -33,6 +33,7 @@ from server.doors import PADDLEX, Door
 from server.exchange import Exchange, is_header_safe
 from server.guard import Guard, Pass
 from server.metrics import Table, exposition
+from server.playground_page import PageFile, page_files
 from server.readiness import unready
 from server.uploads import Upload
 from server.work import Ground
@@ -96,6 +97,8 @@ class Routes:
             "/docs": self._docs,
         }.items():
             app.add_route(view, path, methods=["GET", "HEAD"], name=_NOT_A_LETTER.sub("_", path).strip("_"))
+        for number, (path, file) in enumerate(page_files().items() if self._config.playground else ()):
+            app.add_route(_still(file), path, methods=["GET", "HEAD"], name=f"playground{number}")
         OipRoutes(self).install(app)
         if self._config.access.cors_origins:
             for number, path in enumerate(self.endpoints):
@@ -255,6 +258,16 @@ def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
     response = _envelope(status, status, text or HTTPStatus(status).phrase, log_id)
     response.headers.update(getattr(fault, "headers", {}) or {})
     return response
+
+
+def _still(file: PageFile) -> Callable[[Request], Any]:
+    """The handler of a file of the playground."""
+
+    async def view(request: Request) -> HTTPResponse:
+        body, status, headers = file.answer(request.headers.get("if-none-match", ""))
+        return HTTPResponse(body, status, headers, content_type=file.kind)
+
+    return view
 
 
 def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:

@@ -179,7 +179,8 @@ def test_many_large_one_colour_images_at_once_are_refused_without_decoding(serve
     ("method", "path", "status", "text"),
     [
         ("POST", "/nope", 404, "Not Found"),
-        ("GET", "/", 404, "Not Found"),
+        ("GET", "/playground/0/app.js", 404, "Not Found"),
+        ("POST", "/", 405, "Method Not Allowed"),
         ("POST", "/ocr/../ocr", 404, "Not Found"),
         ("GET", "/%2e%2e/etc/passwd", 404, "Not Found"),
         ("GET", "/ocr", 405, "Method Not Allowed"),
