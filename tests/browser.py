@@ -61,6 +61,10 @@ class Browser:
         """What the console got since the last call: faults, and everything that the policy forbids."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
+    def view(self):
+        """What of the picture is in view."""
+        return self.run("return document.querySelector('#stage svg').getAttribute('viewBox')")
+
     def status(self):
         return self.one("#status").text
 
@@ -88,7 +92,7 @@ class Browser:
 
     def press(self, *keys):
         """Keys for whatever has the focus."""
-        self.driver.switch_to.active_element.send_keys(*keys)
+        webdriver.ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
     def tab_to(self, selector, most=60):
         """Press the Tab key until an element has the focus."""

@@ -12,7 +12,20 @@ const isShapes = (value) => isList(value) && value.every(isShape);
 const isTexts = (value) => isList(value) && value.every((entry) => typeof entry === "string");
 const isHtml = (value) => typeof value === "string" && /^\s*<(html|table)\b/i.test(value);
 const isPicture = (value) => typeof value === "string" && value.length > 64 && /^(\/9j\/|iVBORw0KGgo)/.test(value);
-const isCsv = (value) => typeof value === "string" && /^[^\n]*,[^\n]*\n/.test(value) && !isHtml(value);
+const isCsv = (text) => /^[^\n]*,[^\n]*\n/.test(text);
+
+/** The CSV in a text that is one, as it is or in base64; null if it is none. */
+function csvIn(text) {
+  if (isCsv(text)) return isHtml(text) ? null : text;
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return null;
+  try {
+    const bytes = Uint8Array.from(atob(text), (mark) => mark.charCodeAt(0));
+    const found = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return isCsv(found) ? found : null;
+  } catch {
+    return null;  // neither base64 nor UTF-8
+  }
+}
 
 /** The address of a picture in base64. */
 export const pictureAddress = (text) => `data:image/${text.startsWith("/9j/") ? "jpeg" : "png"};base64,${text}`;
@@ -75,7 +88,10 @@ class Gathering {
     if (isHtml(value)) {
       if (!this.found.tables.includes(value)) this.found.tables.push(value);
     } else if (isPicture(value)) this.found.pictures.push({ name: path.at(-1) ?? "picture", text: value });
-    else if (isCsv(value) && path.at(-1)?.toLowerCase().includes("csv")) this.found.csvs.push(value);
+    else if (/csv/i.test(path.at(-1) ?? "")) {
+      const csv = csvIn(value);
+      if (csv !== null) this.found.csvs.push(csv);
+    }
   }
 
   object(object, path, depth) {
