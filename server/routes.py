@@ -98,7 +98,9 @@ class Routes:
         }.items():
             app.add_route(view, path, methods=["GET", "HEAD"], name=_NOT_A_LETTER.sub("_", path).strip("_"))
         for number, (path, file) in enumerate(page_files().items() if self._config.playground else ()):
-            app.add_route(_still(file), path, methods=["GET", "HEAD"], name=f"playground{number}")
+            app.add_route(
+                partial(self._still, file), path, methods=["GET", "HEAD"], name=f"playground{number}"
+            )
         OipRoutes(self).install(app)
         if self._config.access.cors_origins:
             for number, path in enumerate(self.endpoints):
@@ -223,6 +225,10 @@ class Routes:
     async def _docs(self, _request: Request) -> HTTPResponse:
         return HTTPResponse(self._pages.docs, 200, docs_headers(), content_type="text/html; charset=utf-8")
 
+    async def _still(self, file: PageFile, request: Request) -> HTTPResponse:
+        body, status, headers = file.answer(request.headers.get("if-none-match", ""))
+        return HTTPResponse(body, status, headers, content_type=file.kind)
+
     # --- browsers
 
     async def _preflight(self, request: Request) -> HTTPResponse:
@@ -258,16 +264,6 @@ def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
     response = _envelope(status, status, text or HTTPStatus(status).phrase, log_id)
     response.headers.update(getattr(fault, "headers", {}) or {})
     return response
-
-
-def _still(file: PageFile) -> Callable[[Request], Any]:
-    """The handler of a file of the playground."""
-
-    async def view(request: Request) -> HTTPResponse:
-        body, status, headers = file.answer(request.headers.get("if-none-match", ""))
-        return HTTPResponse(body, status, headers, content_type=file.kind)
-
-    return view
 
 
 def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:

@@ -239,7 +239,9 @@ async function start() {
     return;
   }
   byId("key-field").hidden = !state.server.needsKey;
-  for (const { path, tag } of state.server.operations) byId("operation").append(el("option", { value: path }, `${tag} ${path}`));
+  const { operations } = state.server, alone = (tag) => operations.filter((each) => each.tag === tag).length === 1;
+  byId("operation").append(...operations.map(({ path, tag }) =>
+    el("option", { value: path }, alone(tag) ? tag : `${tag} ${path}`)));
   byId("operation").disabled = false;
   const folder = new URL("examples/", import.meta.url).href, names = await (await fetch(`${folder}index.json`)).json();
   showExamples(byId("examples"), folder, names);
