@@ -163,7 +163,7 @@ class GrpcServer:
             self._ground.metrics.add("worker_client_gone")
             raise
         except ServeError as known:
-            fault = known
+            fault = known.with_traceback(None)  # its frames hold the message, and one of them the fault
         except Exception:
             _log.exception("a request failed", extra={"log_id": exchange.log_id})
             fault = ServeError()

@@ -132,7 +132,8 @@ class Routes:
             self._ground.metrics.add("worker_client_gone")
             raise
         except ServeError as known:
-            fault, exchange.status = known, known.status
+            # Without its traceback: the frames there hold the body, and one of them holds the fault.
+            fault, exchange.status = known.with_traceback(None), known.status
         except SanicException as theirs:  # the body is not valid HTTP
             exchange.status = theirs.status_code or 400
             return _sanic_fault(exchange.log_id, theirs)

@@ -1,10 +1,11 @@
-"""Fuzz targets of the bodies that are not JSON: forms and tensors, read for ``/ocr``."""
+"""Fuzz targets of the bodies that are not JSON: forms, tensors and messages of gRPC, read for ``/ocr``."""
 
 from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import BadRequest, PipelineError
 from pipelines.core.registry import load_pipeline
 from server.decode import Endpoint
 from server.form_body import Form
+from server.grpc_door import Message
 from server.oip import HEADER_LENGTH, OipDoor
 
 _OCR = Endpoint(load_pipeline("ocr"), PipelineConfig("ocr", "OCR", "v3", {}, {}, {}), (0, 0), "v3")
@@ -19,6 +20,16 @@ def tensors(data):
     """An inference request; the first byte is the length of its JSON, 0 for all of it."""
     length = {HEADER_LENGTH.lower(): str(data[0])} if data and data[0] else {}
     _read(OipDoor("ocr").upload(_OCR, length, ""), data[1:])
+
+
+def call(data):
+    """A message of gRPC's ModelInfer: a request, or a refusal."""
+    try:
+        upload = Message(bytes(data))
+    except BadRequest as fault:
+        assert fault.message
+        return
+    _read(upload, b"")
 
 
 def _read(upload, data):

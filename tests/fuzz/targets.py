@@ -39,7 +39,7 @@ from server.headers import read_header
 from server.keys import parse_keys
 from server.lax import InvalidValue, convert
 from server.protocol import Connection
-from tests.fuzz.door_targets import form, tensors
+from tests.fuzz.door_targets import call, form, tensors
 from tests.reference import jsonscan as slow
 
 #: Of the child that opens a document here, and pixels of a page.
@@ -265,6 +265,6 @@ TARGETS = {
     target.__name__: target
     for target in (
         json_scan, lax, base64, image_header, csv, pipeline_yaml, model_folder, scaler_pickle, api_keys,
-        chunked, form, tensors, document,
+        chunked, form, tensors, call, document,
     )
 }  # fmt: skip

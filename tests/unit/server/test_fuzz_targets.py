@@ -54,6 +54,10 @@ PIECES = {
     "tensors": [b'\x00{"inputs":[', b'\x7a{"inputs":[', b'{"name":"file","datatype":"BYTES"', b',"shape":[1]',
         b',"data":[', b'"QUJD"', b']', b'}', b',"parameters":{', b'"binary_data_size":7', b',"id":"x"',
         b'\x03\x00\x00\x00abc'],
+    "call": [b'\x0a\x03ocr', b'\x2a\x10\x0a\x04file\x12\x05BYTES\x1a\x01\x01', b'\x3a\x07\x03\x00\x00\x00abc',
+        b'\x2a\x17\x0a\x04file\x12\x05BYTES\x1a\x01\x01\x2a\x05\x42\x03abc', b'\x3a\x00', b'\x2a\x00',
+        b'\x32\x08\x0a\x06result', b'\x22\x0f\x0a\x09visualize\x12\x02\x08\x00', b'\xff', b'\x0b',
+        b'\x1a\x01'],
 }  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """gRPC without a server: messages are those of the protocol, requests are read or refused, faults coded."""
 
 import asyncio
+import gc
 import socket
+import time
 import warnings
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -21,16 +24,18 @@ from pipelines.core.errors import (
     ServeError,
 )
 from server import grpc_port
+from server.admission import Admission
 from server.cli import main
-from server.config import Limits
+from server.config import Config, Limits
 from server.decode import Endpoint
 from server.exchange import Exchange
 from server.grpc_door import GrpcDoor, Message, describe
 from server.grpc_schema import SCHEMA, message
-from server.grpc_server import asked_ms, message_places, options, read_message
+from server.grpc_server import GrpcServer, asked_ms, message_places, options, read_message
 from server.grpc_status import CODES, NoSuchModel, fault_of, success_metadata
 from server.grpc_wire import MAX_SMALL, delimited, outline
 from server.options import parse
+from server.work import Ground
 from tests.unit.server.test_decode import CONFIG, New, Old
 from tests.unit.server.test_oip import Ask, Errands
 from tests.unit.server.test_uploads import PNG, Both
@@ -314,6 +319,37 @@ def test_messages_are_read_a_few_at_once_and_none_is_waited_for_for_ever():
         assert await asyncio.gather(*[read_message(Call(), places, 10) for _ in range(2)]) == [b"x"] * 2
 
     asyncio.run(run())
+
+
+def test_what_a_refused_call_has_sent_is_let_go_of_at_once(endpoint):
+    class Counters:
+        def add(self, name, amount=1):
+            pass
+
+        def request(self, path, status, seconds):
+            assert status == 422
+
+    config, limits = Config(pipelines=(), devices=()), Limits()
+    admission = Admission(limits, lambda batch: 0.0, 1, time.monotonic_ns)
+    ground = Ground(None, None, Counters(), limits, None)
+    routes = SimpleNamespace(endpoints={"/both": endpoint}, unready=list)
+    called = SimpleNamespace(invocation_metadata=tuple, time_remaining=lambda: None, peer=str)
+    called.read = Call(asked(b"").SerializeToString()).read
+    server = GrpcServer(config, ground, admission, routes, str, None)
+
+    def alive():
+        return sum(type(each) in {Exchange, Message} for each in gc.get_objects())
+
+    gc.collect()
+    before = alive()  # those of other tests
+    gc.disable()  # a message is large, and the collector counts objects, not bytes
+    try:
+        code, text, _ = asyncio.run(server._infer(called))
+        assert (code, "is empty" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+        assert alive() == before
+    finally:
+        gc.enable()
+    assert admission.inside == admission.held_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import http.client
 import json
 import logging
@@ -23,6 +24,7 @@ from pipelines.core.forms import Form, Operation, Source
 from server.admission import Admission
 from server.config import Config, DeviceConfig, Limits
 from server.dispatch import Dispatcher
+from server.exchange import Exchange
 from server.metrics import Metrics, Table
 from server.protocol import Protocol
 from server.readiness import unready
@@ -160,6 +162,11 @@ class Site:
         return self.memory.lane.counters[self.table.operations[path] + STATUSES.index(code)]
 
 
+def alive(kind):
+    """Objects of a class that nobody has let go of, or that only the garbage collector would."""
+    return [each for each in gc.get_objects() if type(each) is kind]
+
+
 PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 PNG = cv2.imencode(".png", PICTURE)[1].tobytes()
 
@@ -178,6 +185,16 @@ def memory(monkeypatch):
 def site(memory):
     with StandIn(memory, answer), Site(memory) as made:
         yield made
+
+
+def test_what_a_refused_request_has_sent_is_let_go_of_at_once(site):
+    gc.collect()
+    gc.disable()  # a body is large, and the collector counts objects, not bytes
+    try:
+        assert site.post(content=b"no image" * 1000)[0] == 422
+        wait_for(lambda: not alive(Exchange), what="the request is let go of")
+    finally:
+        gc.enable()
 
 
 def test_an_image_operation(site):
