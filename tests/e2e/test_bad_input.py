@@ -117,7 +117,7 @@ BAD = {
         500,
         "the input params for model settings are invalid!",
     ),
-    "limit-type": (request(png(PAGE), textDetLimitType="median"), 500, ""),
+    "limit-type": (request(png(PAGE), textDetLimitType="median"), 422, "LimitType"),
 }
 
 
