@@ -34,7 +34,9 @@ fuzz:  ## Look for what no test names: every target, SECONDS_EACH (60) seconds e
 	PY=$(PY) tests/fuzz/run.sh
 
 lock:  ## Make requirements.lock again from pyproject.toml; needs uv and the network
-	uv pip compile -q pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate -o requirements.lock
+	mkdir -p build
+	uv pip compile -q pyproject.toml --extra test --universal --python-version 3.10 --no-annotate --no-header -o build/tested.txt
+	uv pip compile -q pyproject.toml -c build/tested.txt --universal --python-version 3.10 --generate-hashes --no-annotate -o requirements.lock
 
 audit:  ## Known vulnerabilities of what is locked; needs the network, for pip-audit too
 	$(PY) -m venv build/audit

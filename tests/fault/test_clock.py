@@ -20,9 +20,9 @@ WALL_CLOCK = {
     "datetime.today", "date.today",
 }  # fmt: skip
 NATIVE = re.compile(r"CLOCK_REALTIME|gettimeofday|\btime\(NULL\)|system_clock")
-#: Log lines and reports carry the date, and what a trial that was killed left behind is old by the file
-#: system's clock.
-ALLOWED = {"server/bench/report.py", "server/logs.py", "server/trials.py"}
+#: Log lines, reports and traces carry the date, and what a trial that was killed left behind is old by the
+#: file system's clock.
+ALLOWED = {"server/bench/report.py", "server/logs.py", "server/otlp.py", "server/trials.py"}
 
 
 def wall_clock_uses(source):

@@ -13,7 +13,7 @@ from benchmarks import peers
 from pipelines.core.base import Item
 from pipelines.core.box_rules import Boxes
 from pipelines.core.curved import polygon_picture
-from pipelines.core.errors import PipelineError
+from pipelines.core.errors import BadRequest
 from pipelines.core.forms import Page, Reply
 from pipelines.core.models import ModelStore
 from pipelines.core.vision_api import VisionForm, VisionRequest
@@ -140,5 +140,5 @@ def test_what_a_request_says_about_seals_reaches_them(driver, monkeypatch):
     (seal,) = found["prunedResult"]["seal_res_list"]
     assert seal["dt_polys"] == [] and seal["rec_texts"] == []
     assert seal["text_det_params"]["box_thresh"] == 0.999
-    with pytest.raises(PipelineError):
+    with pytest.raises(BadRequest, match="textDetLimitType"):
         answer(driver, monkeypatch, VisualForm(), VisualRequest("", seal_det_limit_type="sideways"))
