@@ -157,11 +157,9 @@ class TestSoakJudges:
 
     def test_a_connection_of_a_dead_worker_may_end_once_and_no_other_may(self, soaking):
         soaking.deaths.cut = {7}
-        soaking.judge(0, 0, b"ConnectionResetError()", 7)
-        assert self.counts(soaking) == (0, 1, 0, 0)
-        soaking.judge(0, 0, b"ConnectionResetError()", 7)
-        soaking.judge(0, 0, b"ConnectionResetError()", 8)
-        assert self.counts(soaking) == (2, 1, 0, 0)
+        for connection, counts in ((7, (0, 1, 0, 0)), (7, (1, 1, 0, 0)), (8, (2, 1, 0, 0))):
+            soaking.judge(0, 0, b"ConnectionResetError()", connection)
+            assert self.counts(soaking) == counts
 
     def test_a_request_that_hangs_is_no_loss_of_a_dead_worker(self, soaking):
         soaking.deaths.cut = {7}

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from benchmarks.process import free_port
 from pipelines.core.errors import ConfigError
 from server.config import Access, Config
 from server.decode import Endpoint
@@ -43,11 +44,6 @@ def handshake(port):
         context.wrap_socket(plain) as wrapped,
     ):
         return wrapped.getpeercert(binary_form=True)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 async def is_live(port):
