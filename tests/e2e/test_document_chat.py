@@ -57,6 +57,7 @@ def server(llm, tmp_path_factory):
         pipelines=(config_of("PP-ChatOCRv3-doc"),),
         devices=(DeviceConfig(threads=2, all_threads=2),),
         host="127.0.0.1",
+        drain_grace_ms=0,
     )
     settings = {
         "CHATOCR_LLM_BASE_URL": llm.url, "CHATOCR_LLM_MODEL": "good", "CHATOCR_LLM_API_KEY": KEY,
@@ -250,7 +251,10 @@ def test_without_a_language_model_the_answer_names_the_setting(tmp_path, monkeyp
     monkeypatch.delenv("CHATOCR_LLM_BASE_URL", raising=False)
     monkeypatch.delenv("CHATOCR_LLM_API_KEY", raising=False)
     config = Config(
-        pipelines=(config_of("PP-ChatOCRv3-doc"),), devices=(DeviceConfig(threads=2),), host="127.0.0.1"
+        pipelines=(config_of("PP-ChatOCRv3-doc"),),
+        devices=(DeviceConfig(threads=2),),
+        host="127.0.0.1",
+        drain_grace_ms=0,
     )
     with Server(config, tmp_path) as running:
         words = ask(running, "/chatocr-chat", 503, keyList=["k"], visualInfo=page_info("k: v"))
