@@ -27,6 +27,7 @@ from pipelines.core.registry import find_pipeline, load_pipeline  # noqa: E402
 from pipelines.core.yaml_config import from_document  # noqa: E402
 from tests.driver import Driver, config_of  # noqa: E402
 from tests.golden import test_classification, test_detection, test_segmentation  # noqa: E402
+from tests.golden.answers import answer  # noqa: E402
 
 ENGINE = "paddle"
 
@@ -44,7 +45,7 @@ def segmentation(models: Path, pipeline: str) -> int:
     config = on_paddle(config_of(pipeline, leave_out=roles), models / cases[0]["model"])
     with Driver(config) as driver:
         for case in cases:
-            result = test_segmentation.answer(driver, pipeline, case)
+            result = test_segmentation.read(driver, pipeline, case)
             if "instances" in result:
                 test_segmentation.check_instances(result, case)
             else:
@@ -59,7 +60,7 @@ def classification(models: Path, pipeline: str) -> int:
     config = config_of(pipeline, leave_out=("classification",))
     with Driver(on_paddle(config, models / recorded["model"])) as driver:
         for case in cases:
-            found = test_classification.answer(driver, "v3", case["input"], case["request"])
+            found = test_classification.read(driver, "v3", case["input"], case["request"])
             test_classification.check(found, case)
     return len(cases)
 
@@ -75,10 +76,9 @@ def detection(models: Path, run: str) -> int:
     config = PipelineConfig(spec.name, spec.title, spec.generation, spec.options, {}, {})
     cases = [case for case in record["cases"] if case["objects"]]  # PaddlePaddle fails where nothing is found
     with Driver(on_paddle(config, models / choice.directory)) as driver:
-        form = load_pipeline(spec.name).operations[0].forms[0]
         for case in cases:
             image = cv2.imdecode(np.fromfile(test_detection.FOLDER / case["input"], np.uint8), 1)
-            result = test_detection.answers(driver, form, image, case["request"])
+            result = answer(driver, "v3", case["request"], image)
             test_detection.check_equal(result["detectedObjects"], case["objects"])
     return len(cases)
 
