@@ -29,6 +29,9 @@ _LAST_CHUNK = re.compile(rb"\r\n0+[ \t]*(;[^\r\n]*)?")
 _HEAD = re.compile(
     rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+ HTTP/1\.[01](\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*"
 )
+#: A length or coding that begins with anything but a letter or digit: Sanic strips all that Unicode calls
+#: white space, so that a vertical tab would hide ``chunked`` from others and not from us.
+_ODD_FRAMING = re.compile(rb"\r\n(?:content-length|transfer-encoding):(?![ \t]*[0-9A-Za-z])", re.IGNORECASE)
 _LENGTH, _CHUNK_SIZE = re.compile(r"[0-9]{1,18}[ \t]*"), re.compile(r"[0-9A-Fa-f]{1,15}[ \t]*")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*")
 
@@ -52,11 +55,13 @@ class Connection(Http):
         chunked = "transfer-encoding" in headers
         if (
             not _HEAD.fullmatch(request.head)
+            or _ODD_FRAMING.search(request.head)
             or len(headers.getall("host", ())) > 1
             or (chunked and request.version == "1.0")
         ):
             self.keep_alive, self.request_body = False, None
             raise BadRequest("Bad Request")
+        self.head_only = request.method == "HEAD"  # Sanic's is "hEaD" as well, whose client waits for a body
 
     @staticmethod
     def _safe_int(value: str, base: int = 10) -> int:

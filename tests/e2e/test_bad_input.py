@@ -213,6 +213,9 @@ SMUGGLING = {
     "length-underscore": b"Content-Length: 1_0",
     "length-arabic": "Content-Length: \u0663".encode(),
     "length-empty": b"Content-Length:",
+    "length-after-vertical-tab": b"Content-Length:\x0b3",
+    "chunked-after-form-feed": b"Transfer-Encoding: \x0cchunked",
+    "chunked-after-no-break-space": "Transfer-Encoding: \u00a0chunked".encode(),
     "length-huge": b"Content-Length: " + b"9" * 40,
     "space-before-colon": b"Content-Length : 3",
     "tab-before-colon": b"Transfer-Encoding\t: chunked",
@@ -312,6 +315,15 @@ def test_a_bad_request_line(server, line):
         found, answer = answer_of(client)
     check_envelope(answer, 400, "Bad Request")
     assert found == 400
+
+
+def test_only_head_in_capitals_has_an_answer_without_a_body(server):
+    """Methods are case-sensitive: a proxy would take the next answer for the missing body."""
+    with contextlib.closing(dial(server)) as client:
+        client.sendall(b"hEaD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        found, answer = answer_of(client)
+    check_envelope(answer, 405, "Method Not Allowed")
+    assert found == 405
 
 
 def test_chunked_is_not_of_http_1_0(server):
