@@ -80,7 +80,7 @@ def unpack(text: str) -> VectorStore:
         raise BadRequest(_DAMAGED)
     try:
         store = msgspec.msgpack.decode(record, type=VectorStore)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest(_DAMAGED) from None
     count = len(store.texts)
     fits = 0 < store.size <= _MAX_SIZE and len(store.vectors) == 2 * count * store.size

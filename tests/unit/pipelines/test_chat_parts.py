@@ -5,11 +5,13 @@ import json
 import pickle
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.core import vector_store
 from pipelines.core.answers import values
 from pipelines.core.chunks import OVERLAP, chunks
 from pipelines.core.errors import BadRequest
@@ -96,6 +98,13 @@ def test_a_foreign_string_is_refused(text):
 def test_a_store_that_does_not_fit_itself_is_refused(wrong):
     with pytest.raises(BadRequest, match="damaged"):
         unpack(pack(wrong))
+
+
+def test_a_store_whose_text_is_no_text_is_refused():
+    record = msgspec.msgpack.encode(store()).replace(b"two", b"\xff\xfe\xfd")
+    sealed = vector_store._MAGIC + vector_store._digest(record) + record
+    with pytest.raises(BadRequest, match="damaged"):
+        unpack(PREFIX + base64.b64encode(sealed).decode())
 
 
 def test_every_key_gets_its_best_chunk_before_any_gets_a_second():
