@@ -257,7 +257,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def is_good(row: Mapping[str, Any], killing: bool) -> bool:
     """Whether every promise was kept."""
     deaths = row["deaths"].get("worker", 0) + row["deaths"].get("device", 0)
-    bad = row["wrong"] or row["hung"] or row["slow"] or row["restarts"] != deaths
+    bad = row["wrong"] or row["hung"] or row["slow"] or row["restarts"] != deaths or not row["slots_free"]
     return not bad and (killing or row["drift"] <= TARGET_DRIFT)
 
 

@@ -179,13 +179,44 @@ class TestSoakJudges:
         assert self.counts(soaking) == (1, 0, 0, 1)
 
     @pytest.mark.parametrize(
-        "broken", [{"wrong": ["x"]}, {"hung": 1}, {"slow": ["x"]}, {"restarts": 3}, {"drift": 0.03}]
+        "broken",
+        [
+            {"wrong": ["x"]},
+            {"hung": 1},
+            {"slow": ["x"]},
+            {"restarts": 3},
+            {"drift": 0.03},
+            {"slots_free": False},
+        ],
     )
     def test_every_promise_counts(self, broken):
-        kept = {"wrong": [], "hung": 0, "slow": [], "restarts": 2, "drift": 0.0}
+        kept = {"wrong": [], "hung": 0, "slow": [], "restarts": 2, "drift": 0.0, "slots_free": True}
         kept["deaths"] = {"worker": 1, "device": 1, "render": 5}
         assert soak.is_good(kept, killing=False)
         assert not soak.is_good(kept | broken, killing=False)
+
+
+@pytest.mark.parametrize(
+    ("planted", "code"),
+    [
+        ({}, 0),
+        ({"hung": 1}, 1),
+        ({"samples": range(100, 200)}, 1),
+        ({"wrong": ["x"]}, 1),
+        ({"slots_free": False}, 1),
+    ],
+)
+def test_the_command_of_the_soak_fails_on_what_is_planted(monkeypatch, capsys, planted, code):
+    """``--check`` is what people and machines look at: its exit code has to say it."""
+    samples = [(float(at), mib << 20) for at, mib in enumerate(planted.get("samples", [100] * 100))]
+    row = {"requests": 9, "left_early": 0, "rps": 1.0, "wrong": [], "wrong_count": 0, "hung": 0, "lost": 0}
+    row |= {"restarts": 0, "peak_mib": 1.0, "slow": [], "statuses": {}, "deaths": {}, "slots_free": True}
+    monkeypatch.setattr(soak, "run", lambda options: row | {"drift": memory.drift(samples, 50.0)} | planted)
+    monkeypatch.setattr("sys.argv", ["soak", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    assert ended.value.code == code
+    assert "drift" in capsys.readouterr().out
 
 
 def test_a_refused_connection_is_a_failure():
