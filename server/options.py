@@ -13,8 +13,7 @@ import msgspec
 from server import settings
 from server.access import add_options
 from server.config import Config, Limits
-from server.readers import Secret, public, read_bytes
-from server.readers import Whole as _whole
+from server.readers import Secret, Whole, public, read_bytes
 
 PROG = "python -m server"
 
@@ -93,7 +92,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
             settings |= {"type": read_bytes, "metavar": "BYTES"}
         else:
             unit = "MS" if field.name.endswith("_ms") else "N"
-            settings |= {"type": _whole(min(1, field.default)), "metavar": unit}
+            settings |= {"type": Whole(min(1, field.default)), "metavar": unit}
         group.add_argument(f"--{field.name}", **settings)
 
 
@@ -150,15 +149,15 @@ def _add_network(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> N
     network = parser.add_argument_group("network and logs")
     network.add_argument("--host", default=defaults["host"], help="address to listen on (default: 0.0.0.0)")
     network.add_argument(
-        "--port", type=_whole(0, 65535), default=defaults["port"], metavar="N",
+        "--port", type=Whole(0, 65535), default=defaults["port"], metavar="N",
         help="port to listen on, 0 for any free one (default: 8080)",
     )  # fmt: skip
     network.add_argument(
-        "--grpc_port", type=_whole(0, 65535), default=defaults["grpc_port"], metavar="N",
+        "--grpc_port", type=Whole(0, 65535), default=defaults["grpc_port"], metavar="N",
         help="port of the Open Inference Protocol over gRPC, extra 'grpc' (default: 0, off; docs/doors.md)",
     )  # fmt: skip
     network.add_argument(
-        "--workers", type=_whole(1, 63), metavar="N",
+        "--workers", type=Whole(1, 63), metavar="N",
         help="HTTP processes (default: 1 up to 4 cores, else cores / 8 and at least 2)",
     )  # fmt: skip
     network.add_argument(
@@ -207,7 +206,7 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
         help="make the plan that --use_hpip or --precision lacks beside the server and change over to it, "
         "or do without (default: background)",
     )  # fmt: skip
-    computing.add_argument("--for_server", type=_whole(1), help=argparse.SUPPRESS)  # see plan_command.py
+    computing.add_argument("--for_server", type=Whole(1), help=argparse.SUPPRESS)  # see plan_command.py
     computing.add_argument(
         "--replan", action="store_true", help="python -m server plan: measure again, whatever plan there is"
     )
@@ -222,20 +221,20 @@ def _add_computing(parser: argparse.ArgumentParser, defaults: dict[str, Any]) ->
 def _add_processes(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     processes = parser.add_argument_group("processes")
     processes.add_argument(
-        "--drain_grace_ms", type=_whole(0), default=defaults["drain_grace_ms"], metavar="MS",
+        "--drain_grace_ms", type=Whole(0), default=defaults["drain_grace_ms"], metavar="MS",
         help="at SIGTERM: time in which the server still takes requests and says that it is not ready; "
         "more than what sends them needs to notice (default: 2000)",
     )  # fmt: skip
     processes.add_argument(
-        "--drain_timeout_ms", type=_whole(1), default=defaults["drain_timeout_ms"], metavar="MS",
+        "--drain_timeout_ms", type=Whole(1), default=defaults["drain_timeout_ms"], metavar="MS",
         help="time that accepted requests get after that (default: 60000)",
     )  # fmt: skip
     processes.add_argument(
-        "--max_rss_mb", type=_whole(0), default=defaults["max_rss_mb"], metavar="MB",
+        "--max_rss_mb", type=Whole(0), default=defaults["max_rss_mb"], metavar="MB",
         help="own memory of a process, in MiB, at which a fresh one takes over (default: 0, no bound)",
     )  # fmt: skip
     processes.add_argument(
-        "--cache_mb", type=_whole(0), default=defaults["cache_mb"], metavar="MB",
+        "--cache_mb", type=Whole(0), default=defaults["cache_mb"], metavar="MB",
         help="answers that all workers keep together, in MiB, for who sends the same file with the same "
         "parameters again; never across API keys (default: 0, none)",
     )  # fmt: skip
