@@ -1,7 +1,7 @@
 """A closed loop that costs the machine little: one thread, epoll, ready-made requests.
 
-``load.py`` does more, and takes 0.2 ms of CPU a request on its own; where a request costs the server 4 ms on
-the same cores, that much would be measured too. Here it is about 0.05 ms for a body of 75 KB.
+``load.py`` does more, with an event loop and a task per client; what that takes on the server's cores would
+be measured too where a request costs the server little. Here it is about 0.05 ms for a body of 75 KB.
 """
 
 from __future__ import annotations
