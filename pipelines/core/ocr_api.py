@@ -190,8 +190,11 @@ class ReadingSettings:
         self.ocr = Settings(reading, msgspec.structs.replace(config, options=msgspec.to_builtins(own.ocr)))
 
     def reading(self) -> OcrParams:
-        """How a page is turned and read. Raises BadRequest on a wrong limit type."""
-        return msgspec.structs.replace(self.ocr.params(), doc_orientation=self.page.turns)
+        """How a page is turned, unwarped and read. Raises BadRequest on a wrong limit type."""
+        page = self.page
+        return msgspec.structs.replace(
+            self.ocr.params(), doc_orientation=page.turns, doc_unwarping=page.unwarps
+        )
 
 
 _READING = tuple(name for name in DocumentRequest.__struct_fields__ if name.startswith("text_"))

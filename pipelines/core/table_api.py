@@ -32,7 +32,8 @@ from .table_pictures import cell_picture
 class TableOptions(ReadingOptions, frozen=True):
     """Settings of a table pipeline.
 
-    The defaults are those of PaddleX 3.7.2's ``table_recognition.yaml`` but that UVDoc is not loaded.
+    The defaults are those of PaddleX 3.7.2's ``table_recognition.yaml``, but UVDoc is loaded only
+    where a YAML names it.
 
     Attributes:
         use_layout_detection: find the tables; without it the page is one.
@@ -124,7 +125,8 @@ class TableForm(DocumentForm[TableSettings]):
         """Raises PipelineError for a sub-model that is not loaded."""
         settings = TableSettings(request, config)
         by_cell = request.use_ocr_results_with_table_cells
-        return TableParams(ocr=settings.reading(), layout=settings.layout, by_cell=by_cell)
+        reading = msgspec.structs.replace(settings.reading(), drawn=self.visualize(request, config))
+        return TableParams(ocr=reading, layout=settings.layout, by_cell=by_cell)
 
     def settings(self, request: TableRequest, config: PipelineConfig) -> TableSettings:
         """As in :class:`TableSettings`."""
@@ -133,6 +135,10 @@ class TableForm(DocumentForm[TableSettings]):
     def angle(self, found: TablePage) -> int:
         """As the device says."""
         return found.ocr.angle
+
+    def flat(self, found: TablePage) -> np.ndarray | None:
+        """As the device unwarped it."""
+        return found.ocr.flat
 
     def pruned(self, found: TablePage, settings: TableSettings) -> dict[str, Any]:
         """Settings, preparation, layout, the page's lines, and the tables."""

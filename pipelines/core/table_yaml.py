@@ -18,7 +18,7 @@ def v3_table_options(top: Section) -> TableOptions:
     if not top.take("use_ocr_model", bool, True):
         raise ConfigError("use_ocr_model must be True: without texts PaddleX answers no request either")
     options = TableOptions(
-        **msgspec.structs.asdict(page_options(top, pipelines)),
+        **msgspec.structs.asdict(page_options(top, pipelines, unwarping=True)),
         use_layout_detection=top.take("use_layout_detection", bool, True),
         ocr=_reader(pipelines.section("GeneralOCR")),
     )

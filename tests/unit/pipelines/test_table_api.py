@@ -26,6 +26,7 @@ from pipelines.core.table_api import (
     TableRequest,
 )
 from pipelines.core.yaml_config import ModelChoice, load
+from pipelines.table_recognition import TableRecognition
 from tests.model_dirs import box
 
 ALL = ("doc_orientation", "layout", "text_detection", "text_recognition", "table_structure")
@@ -93,7 +94,7 @@ def size_of(picture):
 
 def test_the_defaults_are_those_of_paddlex():
     assert V3.params(TableRequest("x"), config()) == TableParams(
-        OcrParams(DetectionParams(960, "max", 4000, 0.3, 0.6, 1.5), doc_orientation=True)
+        OcrParams(DetectionParams(960, "max", 4000, 0.3, 0.6, 1.5), doc_orientation=True, drawn=True)
     )
 
 
@@ -383,6 +384,41 @@ def test_flags_leave_models_out_and_bring_them_in(loaded):
     assert "doc_orientation" not in loaded(text).models
     with pytest.raises(ConfigError, match=r"no SubModules entry GeneralOCR.TextLineOrientation"):
         loaded(YAML.replace("use_textline_orientation: False", "use_textline_orientation: True"))
+
+
+def test_a_yaml_that_names_uvdoc_loads_it_and_pages_are_unwarped(loaded):
+    text = YAML.replace("use_doc_unwarping: False", "use_doc_unwarping: True")
+    assert loaded(text).options["unwarping_left_out"]
+    place = "    SubModules:\n      DocOrientationClassify:"
+    module = (
+        "      DocUnwarping: {module_name: image_unwarping, model_name: UVDoc, model_dir: /models/uvdoc}\n"
+    )
+    spec = loaded(text.replace(place, place.replace("      Doc", module + "      Doc", 1)))
+    assert spec.models["doc_unwarping"] == ModelChoice("UVDoc", "/models/uvdoc")
+    own = config((*ALL, "doc_unwarping"), use_doc_unwarping=spec.options["use_doc_unwarping"])
+    assert V3.params(TableRequest("x"), own).ocr.doc_unwarping
+    assert not V3.params(TableRequest("x", use_doc_unwarping=False), own).ocr.doc_unwarping
+
+
+def test_room_for_the_unwarped_page_is_kept_once_where_pictures_are_wanted():
+    own = config((*ALL, "doc_unwarping"), use_doc_unwarping=True)
+
+    def room(**asked):
+        return TableRecognition.result_bytes(V3.params(TableRequest("x", **asked), own), 1000, 2000)
+
+    assert room() - room(visualize=False) == 3 * 1000 * 2000
+    assert room(use_doc_unwarping=False) == room(visualize=False)
+
+
+def test_pictures_are_of_the_unwarped_page():
+    own = config((*ALL, "doc_unwarping"), use_doc_unwarping=True)
+    flat = np.zeros((100, 80, 3), np.uint8)
+    found = msgspec.structs.replace(PLAIN, ocr=msgspec.structs.replace(PLAIN.ocr, flat=flat))
+    result = respond(V3, TableRequest("x"), found, own, visualize=True)["tableRecResults"][0]
+    assert result["prunedResult"]["doc_preprocessor_res"]["model_settings"]["use_doc_unwarping"] is True
+    assert decoded(result["inputImage"]).mean() == pytest.approx(200, abs=2)
+    read = decoded(result["outputImages"]["ocr_res_img"])
+    assert read[95:, :30].mean() < 20
 
 
 def test_a_yaml_of_2024(loaded):

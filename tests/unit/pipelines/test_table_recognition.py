@@ -90,12 +90,14 @@ def driver(tmp_path):
         engines = {
             "det": Scripted(finds_dark),
             "rec": Scripted(reads_grey),
+            "unwarp": Scripted(lambda tensor: tensor[..., ::-1].copy()),
             "doc_ori": Scripted(lambda tensor: np.eye(4, dtype=np.float32)[[page_class] * len(tensor)]),
             "objects": layout or Layout((1, BOX), (0, (40, 20, 300, 50))),
             "table": structure or Structure(),
         }
         models = {
             "doc_orientation": model(tmp_path / "page", PAGE),
+            "doc_unwarping": model(tmp_path / "flat", {"Global": {"model_name": "UVDoc"}}, "UVDoc"),
             "layout": model(tmp_path / "layout", LAYOUT),
             "text_detection": model(tmp_path / "det", DETECTION),
             "text_recognition": model(tmp_path / "rec", RECOGNITION),
@@ -133,6 +135,19 @@ def test_texts_of_the_page_come_into_the_cells_of_its_table(driver):
     # Shares of 400 px from where the box begins, not from where the cut does.
     np.testing.assert_allclose(table.cells[3], [300.6, 180.4, 500.6, 280.4], atol=1e-4)
     assert found.layout.labels == ["table", "text"] and found.ocr.angle == -1
+
+
+def test_everything_is_found_on_the_unwarped_page(driver):
+    """The model mirrors: what is found stands in the mirror image, which comes back to be drawn on."""
+    made, warped = driver(), np.ascontiguousarray(page()[:, ::-1])
+    ocr = OcrParams(detection=FULL_SIZE, doc_unwarping=True, drawn=True)
+    (found,) = made(Item(TableParams(ocr), warped))
+    plain = run(made)
+    assert found.tables[0].html == plain.tables[0].html == FULL
+    np.testing.assert_array_equal(found.ocr.quads, plain.ocr.quads)
+    assert np.abs(found.ocr.flat.astype(int) - page()).max() <= 1 and plain.ocr.flat is None
+    (undrawn,) = made(Item(TableParams(msgspec.structs.replace(ocr, drawn=False)), warped))
+    assert undrawn.ocr.flat is None and undrawn.tables[0].html == FULL
 
 
 def test_only_what_the_layout_calls_a_table_is_looked_at(driver):
