@@ -8,7 +8,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["server", "pipelines"]):
+with atheris.instrument_imports(include=["server", "pipelines", "sanic.http"]):
     from tests.fuzz.targets import TARGETS
 
 
