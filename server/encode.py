@@ -45,6 +45,23 @@ def success(generation: Generation, log_id: str, result: Result) -> bytes:
     return orjson.dumps(envelope, default=_plain, option=_OPTIONS)
 
 
+def page_line(index: int, result: Mapping[str, Any]) -> bytes:
+    """A page's line: ``result`` as it would be if the document had this page only, without ``dataInfo``."""
+    line = {"pageIndex": index, "result": _without_nulls(result)}
+    return orjson.dumps(line, default=_plain, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)
+
+
+def last_line(
+    log_id: str, pages: int, data_info: Mapping[str, Any] | None, fault: ServeError | None = None
+) -> bytes:
+    """The line after ``pages`` pages: the envelope, and what the document is when all of it is there."""
+    code, text = (0, "Success") if fault is None else (fault.status, fault.message)
+    line: dict[str, Any] = {"logId": log_id, "errorCode": code, "errorMsg": text}
+    if data_info is not None:
+        line["dataInfo"] = data_info
+    return orjson.dumps(line | {"numPages": pages}, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def bare(generation: Generation, result: Result) -> bytes:
     """The result without an envelope, otherwise as in :func:`success`."""
     return orjson.dumps(_shown(generation, result), default=_plain, option=_OPTIONS)

@@ -10,12 +10,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
 from pipelines.core.config import Generation
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
-from pipelines.core.forms import Reply
+from pipelines.core.forms import Page, Reply
 from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
@@ -23,6 +24,8 @@ from server.doors import PADDLEX, Door
 from server.errands import run_errand
 from server.files import FileKind, check_file, file_bytes, file_kind, forget_file, is_url
 from server.items import run_items
+from server.leases import Lease
+from server.lines import Lines
 from server.traces import Trace
 from server.uploads import Upload
 from server.work import Ground, Work
@@ -61,7 +64,7 @@ class Exchange:
         cached: ``hit`` or ``miss``; "" where nothing is kept.
         trace: its place in a trace, where traces are wanted.
         client: address of who asks, where somebody watches; bytes_in, bytes_out: of the body, and of the
-            answer where it is a success; pages: how many were computed.
+            answer where it is a success or in lines; pages: how many were computed.
 
     Args:
         endpoint: the route.
@@ -102,9 +105,14 @@ class Exchange:
         self.timings["recv"] = 1000 * (time.perf_counter() - self.started)
 
     async def run(
-        self, ground: Ground, permit: Permit, body: bytes | Upload, font: Callable[[], str]
+        self,
+        ground: Ground,
+        permit: Permit,
+        body: bytes | Upload,
+        font: Callable[[], str],
+        lines: Lines | None = None,
     ) -> bytes:
-        """From body to answer: JSON, or what is not. Raises ServeError."""
+        """From body to answer: JSON, or what is not, or the last of ``lines``. Raises ServeError."""
         started = time.perf_counter()
         dispatcher = ground.dispatcher
         if len(body) > INLINE_BYTES:
@@ -121,6 +129,8 @@ class Exchange:
         if self.endpoint.operation.input == "none":
             result = await run_errand(ground, work)
             return await dispatcher.in_thread([], self._written, work, result)
+        if lines is not None and work.parsed.form.page_by_page:
+            return await self._in_lines(ground, work, font, lines)
         key = await self._key(ground, work)
         known = ground.answers.get(key) if key and ground.answers is not None else None
         if known is not None:
@@ -193,24 +203,60 @@ class Exchange:
             return await ground.dispatcher.in_thread([], self._written, work, orjson.Fragment(content))
         return self._written(work, orjson.Fragment(content))
 
+    async def _in_lines(self, ground: Ground, work: Work, font: Callable[[], str], lines: Lines) -> bytes:
+        """Send each page when it is finished. Returns the last line. Raises ServeError.
+
+        Such answers are neither kept nor taken from what is kept: their order is that of the devices, and to
+        keep one would mean to hold the whole document.
+        """
+
+        async def deliver(index: int, page: Page, lease: Lease) -> None:
+            self.pages += 1
+            line = await ground.dispatcher.in_thread([lease], self._line, work, index, page, font)
+            await lines.page(line, work.permit.left_s())
+
+        work.deliver = deliver
+        try:
+            await run_items(ground, work)
+            for page in work.pages:  # an image, still in its slot
+                await deliver(0, page, work.leases[0])
+            return encode.last_line(self._answer_id, lines.count, work.data_info)
+        finally:
+            for lease in work.leases:
+                lease.close()
+
+    def _line(self, work: Work, index: int, page: Page, font: Callable[[], str]) -> bytes:
+        """A page's line. Any thread; its slot still holds the pixels."""
+        return encode.page_line(index, self._result(work, [page], None, font))
+
     def _answer(self, work: Work, font: Callable[[], str]) -> bytes:
         """Make the result object and write it. Any thread; slots still hold the pixels."""
         started = time.perf_counter()
-        parsed, config = work.parsed, work.endpoint.config
-        reply = Reply(parsed.request, parsed.params, config, work.pages, work.visualize, work.data_info, font)
-        result: encode.Result = parsed.form.respond(reply)
+        result: encode.Result = self._result(work, work.pages, work.data_info, font)
         if self.cached:
-            self._content = encode.bare(parsed.form.generation, result)
+            self._content = encode.bare(work.parsed.form.generation, result)
             result = orjson.Fragment(self._content)
         answer = self._written(work, result)
         self.timings["encode"] = 1000 * (time.perf_counter() - started)
         return answer
 
+    @staticmethod
+    def _result(
+        work: Work, pages: list[Page], data_info: dict[str, Any] | None, font: Callable[[], str]
+    ) -> dict[str, Any]:
+        parsed, config = work.parsed, work.endpoint.config
+        reply = Reply(parsed.request, parsed.params, config, pages, work.visualize, data_info, font)
+        return parsed.form.respond(reply)
+
     def _written(self, work: Work, result: encode.Result) -> bytes:
         """The result object as JSON. Any thread."""
-        echoes = self.generation == "v3" and work.endpoint.operation.echoes_log_id
-        log_id = self.log_id if echoes else self.own_id
-        return self.door.write(work.parsed.form.generation, log_id, result)
+        return self.door.write(work.parsed.form.generation, self._answer_id, result)
+
+    @property
+    def _answer_id(self) -> str:
+        """The ``logId`` of a success."""
+        echoes = self.generation == "v3" and self.endpoint.operation.echoes_log_id
+        return self.log_id if echoes else self.own_id
 
     def finish(self, ground: Ground, fault: ServeError | None) -> None:
         """Count and log a request that has its answer, or whose client has gone.

@@ -43,13 +43,13 @@ class OipRoutes:
         for number, (path, view) in enumerate(views.items()):
             app.add_route(view, path, methods=["GET", "HEAD"], name=f"oip{number}")
 
-        async def infer(request: Request, name: str, version: str = oip.VERSION) -> HTTPResponse:
+        async def infer(request: Request, name: str, version: str = oip.VERSION) -> HTTPResponse | None:
             return await self._infer(request, name, version)
 
         for number, path in enumerate((f"{_MODEL}/infer", f"{_VERSIONED}/infer")):
             app.add_route(infer, path, methods=["POST"], name=f"infer{number}", stream=True)
 
-    async def _infer(self, request: Request, name: str, version: str) -> HTTPResponse:
+    async def _infer(self, request: Request, name: str, version: str) -> HTTPResponse | None:
         endpoint = self._models.get(name)
         if endpoint is None or version != oip.VERSION:
             return _unknown()

@@ -13,6 +13,7 @@ import msgspec
 from pipelines.core.forms import Form
 from pipelines.core.result_schemas import result_schema
 from server.decode import Endpoint
+from server.lines import NDJSON
 from server.uploads import FILE_TYPES
 
 Json = dict[str, Any]
@@ -46,6 +47,11 @@ _HEADERS: tuple[tuple[str, Json, str], ...] = (
     ("X-Priority", {"enum": ["interactive", "batch"]}, "`batch` gives way to everything else."),
     ("X-Request-Id", {"type": "string", "maxLength": 128}, "Comes back in the answer."),
 )
+_LINES: Json = {
+    "type": "string",
+    "description": "Asked for with `Accept`: a JSON object a line. For each page, when it is finished, "
+    "`pageIndex` and `result`; at the end `logId`, `errorCode`, `errorMsg`, `dataInfo` and `numPages`.",
+}
 _BINARY: Json = {"contentMediaType": "application/octet-stream"}
 _PROBES = {
     "/health": ("Whether the server answers (PaddleX's own).", ()),
@@ -156,7 +162,7 @@ class _Operation:
         return described.items()
 
     def _responses(self) -> Json:
-        success = {
+        success: Json = {
             "description": "The result, in the envelope of the generation that the request is of.",
             "headers": {
                 "Server-Timing": {"schema": {"type": "string"}, "description": "Milliseconds per step."},
@@ -164,6 +170,8 @@ class _Operation:
             },
             "content": {"application/json": {"schema": _any_of(map(self._envelope, self._forms))}},
         }
+        if any(form.page_by_page for form in self._forms):
+            success["content"][NDJSON] = {"schema": _LINES}
         faults = dict(_FAULTS)
         if self._needs_key:
             faults |= _KEY_FAULTS

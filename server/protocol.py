@@ -7,15 +7,25 @@ another server in front of this one could read as another request than we do is 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import select
 from typing import Any, NoReturn, cast
 
-from sanic.exceptions import BadRequest, RequestCancelled
+from sanic import Request
+from sanic.exceptions import BadRequest, RequestCancelled, SanicException
 from sanic.http import Http, Stage
 from sanic.http.http1 import HTTP_CONTINUE
+from sanic.response import HTTPResponse
 from sanic.server import HttpProtocol
 
+from server.clock import within
+
+#: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
+#: the answer before the connection closes.
+_LINGER_S = 2.0
+_LINGER_BYTES = 1 << 30
 #: How often it is looked whether a client that sends no more is still there.
 _PROBE_S = 0.1
 #: Bytes of all trailers of one body together, as of a header.
@@ -196,3 +206,31 @@ class Protocol(HttpProtocol):
         if not self._can_write.is_set():
             self.app.ctx.count_unsent()
         _SANIC.connection_lost(self, exc)
+
+
+def stream_of(request: Request) -> Any:
+    """Sanic's HTTP/1 object of this connection, whose base class declares none of what it can do."""
+    return request.stream
+
+
+async def answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
+    """Send a refusal while the client still sends, then read on for a while before the connection closes.
+
+    Closing with unread data makes the kernel reset the connection, and the
+    client may lose the answer.
+    """
+    stream = stream_of(request)
+    stream.keep_alive = False
+    waits, stream.expecting_continue = stream.expecting_continue, False
+    sent: Any = await request.respond(response)
+    await sent.send(end_stream=True)
+
+    async def read_on() -> None:
+        left = _LINGER_BYTES
+        while left > 0 and (chunk := await stream.read()) is not None:
+            left -= len(chunk)
+
+    if not waits:  # else the client has sent nothing yet, and now never will
+        with contextlib.suppress(asyncio.TimeoutError, SanicException):
+            await within(_LINGER_S, read_on())
+    stream.request_body = None  # Sanic would wait for the rest

@@ -6,7 +6,6 @@ The handler reads top to bottom as the life of a request: door, body, parse, ite
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import uuid
@@ -25,23 +24,19 @@ from server import cors, encode
 from server.admission import Admission, Permit, is_batch, timeout_of
 from server.api_pages import ApiPages
 from server.bodies import Bodies
-from server.clock import within
 from server.config import Config
 from server.decode import Endpoint, endpoints
 from server.docs_page import docs_headers
 from server.doors import PADDLEX, Door
 from server.exchange import Exchange, is_header_safe
 from server.guard import Guard, Pass
+from server.lines import Lines, open_lines
 from server.metrics import Table, exposition
 from server.playground_page import PageFile, page_files
+from server.protocol import answer_and_hang_up, stream_of
 from server.readiness import unready
 from server.uploads import Upload
 from server.work import Ground
-
-#: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
-#: the answer before the connection closes.
-_LINGER_S = 2.0
-_LINGER_BYTES = 1 << 30
 
 _NOT_A_LETTER = re.compile("[^a-z]")
 
@@ -110,40 +105,57 @@ class Routes:
     # --- operations -------------------------------------------------------------------------------
 
     def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
-        async def operation(request: Request) -> HTTPResponse:
+        async def operation(request: Request) -> HTTPResponse | None:
             return await self.operation(endpoint, request)
 
         return operation
 
-    async def operation(self, endpoint: Endpoint, request: Request, door: Door = PADDLEX) -> HTTPResponse:
-        """The answer to a request of a route that came in through ``door``."""
+    async def operation(
+        self, endpoint: Endpoint, request: Request, door: Door = PADDLEX
+    ) -> HTTPResponse | None:
+        """The answer to a request of a route that came in through ``door``; None when it has been sent."""
         exchange, fault = Exchange(endpoint, door), None
         exchange.observe(self._ground, request.ip, request.headers.get("traceparent", ""))
+        head = partial(self._response, exchange, request, b"")
+        lines = open_lines(request, head, self._ground.limits) if door is PADDLEX else None
         try:
-            with self._let_in(request) as entered, self._admit(endpoint, request) as permit:
-                exchange.owner = entered.name
-                # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
-                answer = await exchange.run(
-                    self._ground, permit, await self._receive(exchange, request, permit), self._font
-                )
-            return self._success(exchange, request, answer)
+            outcome = await self._outcome(exchange, request, lines)
+            if lines is not None and lines.begun:
+                fault = await lines.close(exchange.log_id, outcome)
+                exchange.status = fault.status if fault else 200
+                return None
+            if not isinstance(outcome, ServeError):
+                return self._success(exchange, request, outcome)
+            fault, exchange.status = outcome, outcome.status
         except asyncio.CancelledError:
             exchange.status = 499
             self._ground.metrics.add("worker_client_gone")
             raise
-        except ServeError as known:
-            # Without its traceback: the frames there hold the body, and one of them holds the fault.
-            fault, exchange.status = known.with_traceback(None), known.status
         except SanicException as theirs:  # the body is not valid HTTP
             exchange.status = theirs.status_code or 400
             return _sanic_fault(exchange.log_id, theirs)
+        finally:
+            if lines is not None and lines.begun:
+                exchange.bytes_out = lines.nbytes
+            exchange.finish(self._ground, fault)
+        return await self._refuse(exchange, request, outcome)
+
+    async def _outcome(self, exchange: Exchange, request: Request, lines: Lines | None) -> bytes | ServeError:
+        """The answer, or what of it is still to be sent; or why there is none."""
+        try:
+            with self._let_in(request) as entered, self._admit(exchange.endpoint, request) as permit:
+                exchange.owner = entered.name
+                # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
+                body = self._receive(exchange, request, permit)
+                return await exchange.run(self._ground, permit, await body, self._font, lines)
+        except ServeError as known:
+            # Without its traceback: the frames there hold the body, and one of them holds the fault.
+            return known.with_traceback(None)
+        except SanicException:
+            raise
         except Exception:
             _log.exception("a request failed", extra={"log_id": exchange.log_id})
-            fault = ServeError()
-            exchange.status = fault.status
-        finally:
-            exchange.finish(self._ground, fault)
-        return await self._refuse(exchange, request, fault)
+            return ServeError()
 
     def _let_in(self, request: Request) -> Pass:
         return self._guard.admit(request.headers) if self._guard else Pass()
@@ -185,14 +197,14 @@ class Routes:
             headers["traceparent"] = exchange.trace.header
         headers["X-Request-Id"] = asked if is_header_safe(asked) else exchange.header_id
         if self.draining:
-            _stream(request).keep_alive = False
+            stream_of(request).keep_alive = False
         return HTTPResponse(body, exchange.status, headers, content_type=kind)
 
     async def _refuse(self, exchange: Exchange, request: Request, fault: ServeError) -> HTTPResponse:
         body = exchange.door.fault(exchange, fault)
         response = self._response(exchange, request, body, encode.fault_headers(fault))
         if isinstance(fault, (TooLarge, RequestTimeout, Unauthorized)):
-            await _answer_and_hang_up(request, response)
+            await answer_and_hang_up(request, response)
         return response
 
     # --- health ---------------------------------------------------------------------------------------
@@ -270,31 +282,3 @@ def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
 def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:
     body = encode.message(log_id or str(uuid.uuid4()), code, text)
     return HTTPResponse(body, status, content_type="application/json")
-
-
-def _stream(request: Request) -> Any:
-    """Sanic's HTTP/1 object of this connection, whose base class declares none of what it can do."""
-    return request.stream
-
-
-async def _answer_and_hang_up(request: Request, response: HTTPResponse) -> None:
-    """Send a refusal while the client still sends, then read on for a while before the connection closes.
-
-    Closing with unread data makes the kernel reset the connection, and the
-    client may lose the answer.
-    """
-    stream = _stream(request)
-    stream.keep_alive = False
-    waits, stream.expecting_continue = stream.expecting_continue, False
-    sent: Any = await request.respond(response)
-    await sent.send(end_stream=True)
-
-    async def read_on() -> None:
-        left = _LINGER_BYTES
-        while left > 0 and (chunk := await stream.read()) is not None:
-            left -= len(chunk)
-
-    if not waits:  # else the client has sent nothing yet, and now never will
-        with contextlib.suppress(asyncio.TimeoutError, SanicException):
-            await within(_LINGER_S, read_on())
-    stream.request_body = None  # Sanic would wait for the rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 class Ground(NamedTuple):
     """What all requests of a worker share.
 
-    ``renders`` bounds the render children that run together; JPEGs of at most ``inline_pixels`` are decoded
-    on the event loop. ``fetcher`` gets files that requests name by URL; None where none may be.
-    ``answers`` keeps what was answered, if anything does. ``tracer`` gives each request a trace, if there is
-    one; ``watchers`` are told of every request that has ended.
+    ``renders`` bounds the render children that run together, ``paced`` those of them that wait for clients to
+    take their pages. JPEGs of at most ``inline_pixels`` are decoded on the event loop. ``fetcher`` gets files
+    that requests name by URL; None where none may be. ``answers`` keeps what was answered, if anything does.
+    ``tracer`` gives each request a trace, if there is one; ``watchers`` are told of every request that has
+    ended.
     """
 
     segment: Segment
@@ -47,6 +48,7 @@ class Ground(NamedTuple):
     metrics: Metrics
     limits: Limits
     renders: asyncio.Semaphore
+    paced: asyncio.Semaphore
     inline_pixels: int = 0
     fetcher: Fetcher | None = None
     answers: AnswerCache | None = None
@@ -64,6 +66,8 @@ class Work(msgspec.Struct):
         leases: slots whose pixels ``pages`` refer to; the caller closes them after the answer is made.
         pages, data_info, result_bytes: the outcome.
         answer_bytes: estimate of what the answer takes beside them.
+        deliver: takes the pages of a document, each with its place and its slot, as they are finished; they
+            are not kept then.
     """
 
     endpoint: Endpoint
@@ -79,6 +83,7 @@ class Work(msgspec.Struct):
     data_info: dict[str, Any] | None = None
     result_bytes: int = 0
     answer_bytes: int = 0
+    deliver: Callable[[int, Page, Lease], Awaitable[None]] | None = None
 
     @property
     def operation_code(self) -> int:

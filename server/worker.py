@@ -105,7 +105,8 @@ class Worker:
             monotonic_ns,
             self._dispatcher.loads.scale,
         )
-        renders = asyncio.Semaphore(_threads())
+        # A client that reads slowly must not hold up documents of others: half the children are never its.
+        renders, paced = asyncio.Semaphore(_threads()), asyncio.Semaphore(_threads() // 2)
         inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0
         fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
         share = (config.cache_mb << 20) // config.workers
@@ -117,6 +118,7 @@ class Worker:
             metrics,
             config.limits,
             renders,
+            paced,
             inline,
             fetcher,
             answers,

@@ -86,6 +86,7 @@ class DocumentForm(Form, Generic[SettingsT]):
     """3.x: a document in, a list with one result per page out."""
 
     generation: ClassVar[Generation] = "v3"
+    page_by_page: ClassVar[bool] = True
     #: name of the list
     results: ClassVar[str]
 

@@ -70,6 +70,8 @@ class Form(ABC):
     params_type: ClassVar[type[msgspec.Struct]]
     #: body fields that only this generation has; they choose the form
     marks: ClassVar[frozenset[str]]
+    #: :meth:`respond` gives lists with one entry per page, which depends on no other page
+    page_by_page: ClassVar[bool] = False
 
     @abstractmethod
     def source(self, request: Any) -> Source:

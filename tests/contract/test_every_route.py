@@ -151,6 +151,14 @@ def test_a_good_request_is_answered_with_or_without_pictures(
     )
 
 
+def check_lines(text, whole):
+    """The lines of a document of one page are its ordinary answer."""
+    page, last = map(json.loads, text.splitlines())
+    result = {name: value for name, value in whole.items() if name != "dataInfo"}
+    assert page == {"pageIndex": 0, "result": result}
+    assert (last["errorCode"], last["dataInfo"], last["numPages"]) == (0, whole["dataInfo"], 1)
+
+
 @pytest.mark.parametrize(("module", "operation", "form"), files())
 def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets_and_the_document_has(
     server, canaries, module, operation, form
@@ -166,6 +174,10 @@ def test_the_file_as_it_is_and_in_a_form_get_the_answer_that_json_gets_and_the_d
         raw = client.post(operation.path, params=texts, content=data, headers={"Content-Type": media})
         in_form = client.post(operation.path, data=texts, files={name: ("a.png", data)})
         document = client.get("/openapi.json").json()
+        if form.page_by_page:
+            headers = {"Content-Type": media, "Accept": "application/x-ndjson"}
+            in_lines = client.post(operation.path, params=texts, content=data, headers=headers)
+            check_lines(in_lines.text, wanted["result"])
     for answer in (raw, in_form):
         assert answer.status_code == 200, answer.text
         assert answer.json()["result"] == wanted["result"]

@@ -128,7 +128,8 @@ class Site:
             dispatcher.start(self._loop)
             admission = Admission(limits, dispatcher.queued_ms, 1, monotonic_ns)
             renders = asyncio.Semaphore(2)
-            ground = Ground(memory.segment, dispatcher, self.metrics, limits, renders, self._inline_pixels)
+            inline = self._inline_pixels
+            ground = Ground(memory.segment, dispatcher, self.metrics, limits, renders, renders, inline)
             self.routes = Routes(self.config, ground, admission, self.table, lambda: "no font")
             sanic.Sanic.test_mode = True
             app = make_app(self.config, self.routes)
