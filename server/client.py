@@ -13,28 +13,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Literal
 
 import httpx
 
 from server.client_calls import (
+    ACCEPT_LINES,
     POLICY,
     Call,
     DeadlineExceeded,
+    DocumentPage,
     File,
     Message,
     Policy,
     ServerFault,
     file_message,
+    is_in_lines,
     json_message,
+    page_of,
     result_of,
     sending,
     settings,
+    without_pages,
 )
 
-__all__ = ["AsyncClient", "Client", "DeadlineExceeded", "Policy", "ServerFault"]
+__all__ = ["AsyncClient", "Client", "DeadlineExceeded", "DocumentPage", "Policy", "ServerFault"]
 
 
 class Client:
@@ -105,6 +110,38 @@ class Client:
         """``result`` for these fields, as PaddleX takes them. Raises as :meth:`infer`."""
         return self._send(json_message(path, fields))
 
+    def pages(self, path: str, file: File, *, media: str = "", **fields: Any) -> Iterator[DocumentPage]:
+        """Each page of a document as soon as it is finished, in that order.
+
+        The request is sent again only while no page has come. Leaving the loop tells the server to stop.
+        Raises as :meth:`infer`; also in the middle, when a page fails.
+        """
+        message = file_message(path, file, "raw", "file", media, fields)
+        call, begun = Call(self._policy), False
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                with self._http.stream("POST", path, **sending(message, call, ACCEPT_LINES)) as answer:
+                    if begun := is_in_lines(answer):
+                        for line in answer.iter_lines():
+                            call.left_s()
+                            if (page := page_of(line)) is None:
+                                return
+                            yield page
+                        raise ServerFault(200, "the answer ends before its last line")
+                    answer.read()
+                    outcome = answer
+            except httpx.TimeoutException as fault:
+                raise DeadlineExceeded(f"no answer within {self._policy.deadline_s:g} s") from fault
+            except httpx.TransportError as fault:
+                if begun:
+                    raise
+                outcome = fault
+            wait = call.wait_s(outcome)
+            if wait is None:
+                raise without_pages(outcome)
+            self._sleep(wait)
+
     def _send(self, message: Message) -> Any:
         call = Call(self._policy)
         while True:
@@ -166,6 +203,36 @@ class AsyncClient:
     async def post(self, path: str, **fields: Any) -> Any:
         """As :meth:`Client.post`."""
         return await self._send(json_message(path, fields))
+
+    async def pages(
+        self, path: str, file: File, *, media: str = "", **fields: Any
+    ) -> AsyncIterator[DocumentPage]:
+        """As :meth:`Client.pages`; ``contextlib.aclosing`` closes it when the loop is left early."""
+        message = await asyncio.to_thread(file_message, path, file, "raw", "file", media, fields)
+        call, begun = Call(self._policy), False
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                async with self._http.stream("POST", path, **sending(message, call, ACCEPT_LINES)) as answer:
+                    if begun := is_in_lines(answer):
+                        async for line in answer.aiter_lines():
+                            call.left_s()
+                            if (page := page_of(line)) is None:
+                                return
+                            yield page
+                        raise ServerFault(200, "the answer ends before its last line")
+                    await answer.aread()
+                    outcome = answer
+            except httpx.TimeoutException as fault:
+                raise DeadlineExceeded(f"no answer within {self._policy.deadline_s:g} s") from fault
+            except httpx.TransportError as fault:
+                if begun:
+                    raise
+                outcome = fault
+            wait = call.wait_s(outcome)
+            if wait is None:
+                raise without_pages(outcome)
+            await self._sleep(wait)
 
     async def _send(self, message: Message) -> Any:
         call = Call(self._policy)

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -20,7 +21,9 @@ File = bytes | str | os.PathLike[str]
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 _REFUSED = frozenset({429, 503})
-_JSON = "application/json"
+_JSON, _LINES = "application/json", "application/x-ndjson"
+#: ``Accept`` of who wants pages one by one, and takes an answer in one from a server that has no lines.
+ACCEPT_LINES = f"{_LINES}, {_JSON};q=0.5"
 
 
 class ServerFault(Exception):
@@ -39,6 +42,14 @@ class ServerFault(Exception):
 
 class DeadlineExceeded(TimeoutError):
     """No answer in time."""
+
+
+@dataclass(frozen=True)
+class DocumentPage:
+    """One page: its place in the document, and ``result`` as it would be if there were no other."""
+
+    index: int
+    result: Any
 
 
 class Message(NamedTuple):
@@ -160,8 +171,37 @@ def settings(url: str, api_key: str, verify: Any) -> Settings:
     return {"base_url": url, "headers": headers, "verify": verify}
 
 
-def sending(message: Message, call: Call) -> dict[str, Any]:
+def page_of(line: str) -> DocumentPage | None:
+    """A page from its line; None from the last one. Raises ServerFault when that has a fault, or is none."""
+    try:
+        answer = json.loads(line)
+        if "pageIndex" in answer:
+            return DocumentPage(int(answer["pageIndex"]), answer["result"])
+        if answer["errorCode"] == 0 and "numPages" in answer:
+            return None
+        fault = ServerFault(int(answer["errorCode"]), str(answer["errorMsg"]), str(answer.get("logId", "")))
+    except (ValueError, KeyError, TypeError):
+        fault = ServerFault(200, "this is no line of a pipeline server")
+    raise fault
+
+
+def is_in_lines(answer: httpx.Response) -> bool:
+    """Whether pages come one by one."""
+    return answer.status_code == 200 and answer.headers.get("content-type", "").startswith(_LINES)
+
+
+def without_pages(outcome: httpx.Response | httpx.TransportError) -> ServerFault:
+    """What is wrong with an answer that is not in lines. Raises as :func:`result_of`."""
+    result_of(outcome)
+    return ServerFault(200, "this route does not answer page by page")
+
+
+def sending(message: Message, call: Call, accept: str = "*/*") -> dict[str, Any]:
     """One attempt, as httpx takes it. Raises DeadlineExceeded."""
     left = call.left_s()
-    headers = {"Content-Type": message.media, "X-Request-Timeout-Ms": str(max(1, round(1000 * left)))}
+    headers = {
+        "Content-Type": message.media,
+        "Accept": accept,
+        "X-Request-Timeout-Ms": str(max(1, round(1000 * left))),
+    }
     return {"content": message.content, "params": message.query, "headers": headers, "timeout": left}

@@ -36,6 +36,12 @@ def test_a_file(url, right, tmp_path, form):
             assert result["ocrResults"][0]["prunedResult"]["text_det_params"]["thresh"] == 0.4
 
 
+def test_pages_one_by_one(url, right):
+    with Client(url) as client:
+        (one,) = client.pages("/ocr", png(page(1)), visualize=False)
+    assert one.index == 0 and texts(one.result) == [right.texts(page(1))]
+
+
 def test_many_at_once(url, right):
     async def ask():
         async with AsyncClient(url) as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import inspect
 import json
 
@@ -238,3 +239,88 @@ def test_an_error_code_in_a_200_is_a_fault(ask, clock):
 def test_both_clients_take_the_same(name):
     own, other = (inspect.signature(getattr(cls, name)) for cls in (Client, AsyncClient))
     assert own.parameters.keys() == other.parameters.keys()
+
+
+# --- pages one by one
+
+
+@pytest.fixture(params=["sync", "async"])
+def pages(request):
+    """All that an iteration gives: pages, and what ended it, None if that was its last line."""
+
+    def run(site, count=None, retries=4):
+        policy, found = Policy(60.0, retries, site.clock, lambda: 1.0), []
+        options = {"policy": policy, "transport": httpx.MockTransport(site)}
+
+        def enough(page):
+            found.append((page.index, page.result))
+            return len(found) == count
+
+        def sync():
+            with (
+                Client("http://x", sleep=site.clock.sleep, **options) as client,
+                contextlib.closing(client.pages("/ocr", PDF, visualize=False)) as all_pages,
+            ):
+                any(map(enough, all_pages))
+
+        async def call():
+            async with (
+                AsyncClient("http://x", sleep=site.clock.sleep_async, **options) as client,
+                contextlib.aclosing(client.pages("/ocr", PDF, visualize=False)) as all_pages,
+            ):
+                async for page in all_pages:
+                    if enough(page):
+                        break
+
+        try:
+            sync() if request.param == "sync" else asyncio.run(call())
+        except (ServerFault, DeadlineExceeded, httpx.TransportError) as fault:
+            return found, fault
+        return found, None
+
+    return run
+
+
+PAGES = [{"pageIndex": index, "result": {"ocrResults": [index]}} for index in (1, 0)]
+LAST = {"logId": "id", "errorCode": 0, "errorMsg": "Success", "dataInfo": {}, "numPages": 2}
+
+
+def in_lines(*lines):
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    return httpx.Response(200, text=content, headers={"content-type": "application/x-ndjson"})
+
+
+def test_pages_come_as_they_are_sent(pages):
+    site = Site(Clock(), in_lines(*PAGES, LAST))
+    found, fault = pages(site)
+    assert fault is None and found == [(1, {"ocrResults": [1]}), (0, {"ocrResults": [0]})]
+    sent = site.request
+    assert sent.headers["accept"].startswith("application/x-ndjson,")
+    assert sent.headers["content-type"] == "application/pdf" and sent.url.params["visualize"] == "false"
+
+
+def test_a_loop_over_pages_can_be_left(pages):
+    assert pages(Site(Clock(), in_lines(*PAGES, LAST)), count=1) == ([(1, {"ocrResults": [1]})], None)
+
+
+def test_what_is_refused_at_the_door_is_sent_again_but_nothing_that_has_begun(pages):
+    site = Site(Clock(), fault(503, BUSY), httpx.ConnectError("no"), in_lines(*PAGES, LAST))
+    found, wrong = pages(site)
+    assert (len(found), wrong, len(site.requests)) == (2, None, 3)
+    site = Site(Clock(), in_lines(PAGES[0], LAST | {"errorCode": 503, "errorMsg": "busy"}))
+    found, wrong = pages(site)
+    assert len(found) == 1 and (wrong.status, wrong.message, wrong.log_id) == (503, "busy", "id")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda: in_lines(PAGES[0]), "the answer ends before its last line"),
+        (lambda: in_lines(["x"]), "this is no line of a pipeline server"),
+        (lambda: httpx.Response(200, json=GOOD), "this route does not answer page by page"),
+        (lambda: fault(422), "why"),
+    ],
+)
+def test_other_answers_are_faults(pages, answer, message):
+    _, wrong = pages(Site(Clock(), answer()))
+    assert wrong.message == message
