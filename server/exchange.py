@@ -16,7 +16,7 @@ import orjson
 
 from pipelines.core.config import Generation
 from pipelines.core.errors import DeadlinePassed, NotReady, Overloaded, Poisoned, ServeError
-from pipelines.core.forms import Page, Reply
+from pipelines.core.forms import Page
 from server import encode
 from server.admission import Permit
 from server.decode import Endpoint, Parsed, log_id_of
@@ -26,6 +26,7 @@ from server.files import FileKind, check_file, file_bytes, file_kind, forget_fil
 from server.items import run_items
 from server.leases import Lease
 from server.lines import Lines
+from server.pictures import Pictures
 from server.traces import Trace
 from server.uploads import Upload
 from server.work import Ground, Work
@@ -142,6 +143,8 @@ class Exchange:
         try:
             await run_items(ground, work)
             self.pages = len(work.pages)
+            if (pictures := ground.pictures.get(work.pictures_name)) is not None:
+                return await self._with_addresses(ground, work, font, pictures)
             if work.visualize or work.result_bytes + work.answer_bytes > INLINE_BYTES:
                 answer = await ground.dispatcher.in_thread(work.leases, self._answer, work, font)
             else:
@@ -184,8 +187,11 @@ class Exchange:
         return data, kind
 
     async def _key(self, ground: Ground, work: Work) -> bytes:
-        """The name that the answer is kept under; b"" where none is. Hashing counts as ``cache``."""
-        if ground.answers is None or self.owner is None:
+        """The name that the answer is kept under; b"" where none is. Hashing counts as ``cache``.
+
+        Addresses of pictures may lead to nothing some day: such answers are not kept.
+        """
+        if ground.answers is None or self.owner is None or work.pictures_name in ground.pictures:
             return b""
         started, self.cached = time.perf_counter(), "miss"
         if len(work.data) > INLINE_BYTES:
@@ -212,9 +218,13 @@ class Exchange:
 
         async def deliver(index: int, page: Page, lease: Lease) -> None:
             self.pages += 1
-            line = await ground.dispatcher.in_thread([lease], self._line, work, index, page, font)
+            result = await in_thread([lease], work.respond, [page], None, font)
+            if pictures is not None:
+                await self._keep(work, pictures, result, index)
+            line = await in_thread([], encode.page_line, index, result)
             await lines.page(line, work.permit.left_s())
 
+        in_thread, pictures = ground.dispatcher.in_thread, ground.pictures.get(work.pictures_name)
         work.deliver = deliver
         try:
             await run_items(ground, work)
@@ -225,28 +235,32 @@ class Exchange:
             for lease in work.leases:
                 lease.close()
 
-    def _line(self, work: Work, index: int, page: Page, font: Callable[[], str]) -> bytes:
-        """A page's line. Any thread; its slot still holds the pixels."""
-        return encode.page_line(index, self._result(work, [page], None, font))
+    async def _with_addresses(
+        self, ground: Ground, work: Work, font: Callable[[], str], pictures: Pictures
+    ) -> bytes:
+        """The answer of a pipeline that keeps its pictures elsewhere. Slots are free before it begins to."""
+        in_thread = ground.dispatcher.in_thread
+        result = await in_thread(work.leases, work.respond, work.pages, work.data_info, font)
+        for lease in work.leases:
+            lease.close()
+        await self._keep(work, pictures, result, 0)
+        return await in_thread([], self._written, work, result)
+
+    async def _keep(self, work: Work, pictures: Pictures, result: dict[str, Any], first: int) -> None:
+        started = time.perf_counter()
+        await pictures.keep(result, self.own_id, first, work.permit.left_s())
+        self.timings["store"] = self.timings.get("store", 0.0) + 1000 * (time.perf_counter() - started)
 
     def _answer(self, work: Work, font: Callable[[], str]) -> bytes:
         """Make the result object and write it. Any thread; slots still hold the pixels."""
         started = time.perf_counter()
-        result: encode.Result = self._result(work, work.pages, work.data_info, font)
+        result: encode.Result = work.respond(work.pages, work.data_info, font)
         if self.cached:
             self._content = encode.bare(work.parsed.form.generation, result)
             result = orjson.Fragment(self._content)
         answer = self._written(work, result)
         self.timings["encode"] = 1000 * (time.perf_counter() - started)
         return answer
-
-    @staticmethod
-    def _result(
-        work: Work, pages: list[Page], data_info: dict[str, Any] | None, font: Callable[[], str]
-    ) -> dict[str, Any]:
-        parsed, config = work.parsed, work.endpoint.config
-        reply = Reply(parsed.request, parsed.params, config, pages, work.visualize, data_info, font)
-        return parsed.form.respond(reply)
 
     def _written(self, work: Work, result: encode.Result) -> bytes:
         """The result object as JSON. Any thread."""

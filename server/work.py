@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ from kernels.fingerprint import xxh64
 from kernels.segment import Segment
 from kernels.slots import YIELDS
 from pipelines.core.errors import Poisoned, ServeError
-from pipelines.core.forms import Page
+from pipelines.core.forms import Page, Reply
 from server import wire
 from server.admission import Permit
 from server.answer_cache import AnswerCache
@@ -28,6 +28,7 @@ from server.wire import Shape
 if TYPE_CHECKING:
     from server.exchange import Exchange
     from server.otlp import Tracer
+    from server.pictures import Pictures
 
     #: Takes a request that has ended, its fault if it has one, and the seconds it took.
     Watcher = Callable[[Exchange, ServeError | None, float], None]
@@ -38,7 +39,8 @@ class Ground(NamedTuple):
 
     ``renders`` bounds the render children that run together, ``paced`` those of them that wait for clients to
     take their pages. JPEGs of at most ``inline_pixels`` are decoded on the event loop. ``fetcher`` gets files
-    that requests name by URL; None where none may be. ``answers`` keeps what was answered, if anything does.
+    that requests name by URL; None where none may be. ``answers`` keeps what was answered, if anything does;
+    ``pictures`` those of the pipelines, by name, that keep theirs elsewhere.
     ``tracer`` gives each request a trace, if there is one; ``watchers`` are told of every request that has
     ended.
     """
@@ -52,6 +54,7 @@ class Ground(NamedTuple):
     inline_pixels: int = 0
     fetcher: Fetcher | None = None
     answers: AnswerCache | None = None
+    pictures: Mapping[str, Pictures] = {}
     tracer: Tracer | None = None
     watchers: tuple[Watcher, ...] = ()
 
@@ -105,6 +108,19 @@ class Work(msgspec.Struct):
         """Slot for a page or blob and its result."""
         bound = self.endpoint.pipeline.result_bytes(self.parsed.params, *shape.extent)
         return wire.slot_bytes(shape, bound)
+
+    @property
+    def pictures_name(self) -> str:
+        """The pipeline whose pictures these are; "" where none could be kept elsewhere."""
+        return self.endpoint.config.name if self.visualize and self.parsed.form.page_by_page else ""
+
+    def respond(
+        self, pages: list[Page], data_info: dict[str, Any] | None, font: Callable[[], str]
+    ) -> dict[str, Any]:
+        """The result object. Any thread; slots still hold the pixels."""
+        parsed, config = self.parsed, self.endpoint.config
+        reply = Reply(parsed.request, parsed.params, config, pages, self.visualize, data_info, font)
+        return parsed.form.respond(reply)
 
     def drop_data(self) -> None:
         """The file is not needed any more: waiting requests should hold their pixels only."""

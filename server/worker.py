@@ -75,6 +75,7 @@ class Worker:
         from server.font import Font  # noqa: PLC0415
         from server.grpc_port import open_grpc  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
+        from server.pictures import pictures_by_pipeline  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
         from server.tls import Certificate  # noqa: PLC0415
         from server.watchers import tracer_of, watchers_of  # noqa: PLC0415
@@ -111,6 +112,7 @@ class Worker:
         fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
         share = (config.cache_mb << 20) // config.workers
         answers = AnswerCache(share, config, metrics) if share else None
+        self._pictures = pictures_by_pipeline(config)
         self._tracer = tracer_of(config, lane.index, metrics)
         ground = Ground(
             segment,
@@ -122,6 +124,7 @@ class Worker:
             inline,
             fetcher,
             answers,
+            self._pictures,
             self._tracer,
             watchers_of(config, self._tracer),
         )
@@ -162,6 +165,8 @@ class Worker:
         ticking.cancel()
         self._dispatcher.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for pictures in self._pictures.values():
+            pictures.shutdown(wait=False, cancel_futures=True)
         return 1 if left else 0
 
     async def _tick(self) -> None:

@@ -32,12 +32,56 @@ class ModelFiles(msgspec.Struct, frozen=True):
     avoid: dict[str, tuple[str, ...]] = {}
 
 
+class FileStorage(msgspec.Struct, frozen=True, tag="file_system"):
+    """Pictures are files below ``directory``; ``base_url`` is where somebody serves that folder, or ""."""
+
+    directory: str
+    base_url: str = ""
+
+
+class S3Keys(msgspec.Struct, frozen=True):
+    """Access key and secret key, which nothing may print."""
+
+    ak: str
+    sk: str
+
+    def __repr__(self) -> str:
+        return "S3Keys(...)"
+
+
+class S3Storage(msgspec.Struct, frozen=True, tag="s3"):
+    """Pictures are objects of a bucket.
+
+    Attributes:
+        bucket_name, endpoint, region, key_prefix: "" is what boto3 takes by itself.
+        keys: of the YAML; None: boto3 finds them.
+        connect_ms: how long a connection may take.
+    """
+
+    bucket_name: str
+    endpoint: str = ""
+    region: str = ""
+    key_prefix: str = ""
+    keys: S3Keys | None = None
+    connect_ms: int = 3000
+
+
+Storage = FileStorage | S3Storage
+
+
 class ServingOptions(msgspec.Struct, frozen=True):
-    """The ``Serving`` section of a pipeline YAML (API reference, 5.2)."""
+    """The ``Serving`` section of a pipeline YAML (API reference, 5.2).
+
+    ``storage`` is where pictures of documents are kept, if anywhere; with ``return_urls`` answers have their
+    addresses, valid for ``url_expires_in`` seconds, -1 for ever.
+    """
 
     visualize: bool = True
     max_num_input_imgs: int | None = 10
     max_output_img_size: tuple[int, int] | None = (2000, 2000)
+    storage: Storage | None = None
+    return_urls: bool = False
+    url_expires_in: int = -1
 
 
 class PipelineConfig(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """PaddleX pipeline YAMLs of both generations, and pipelines named without one, as one description.
 
-What is common to all pipelines is read here: name, sub-models, engine choice and the ``Serving``
-section (API reference, 5.2). A pipeline reads its own settings in ``Pipeline.parse_yaml``, with the
+What is common to all pipelines is read here: name, sub-models, engine choice; ``serving_yaml.py`` reads the
+``Serving`` section. A pipeline reads its own settings in ``Pipeline.parse_yaml``, with the
 :class:`Section` reader, which knows at the end what nobody asked for.
 """
 
@@ -167,6 +167,8 @@ def _evaluated(value: Any) -> Any:
 
 def from_document(document: Mapping[str, Any], models: ModelSet = "starter") -> PipelineSpec:
     """A loaded YAML of either generation. Raises ConfigError."""
+    from .serving_yaml import read_serving  # noqa: PLC0415 - it needs this module
+
     generation: Generation = "2024" if "Global" in document or "Pipeline" in document else "v3"
     head = Section(document.get("Global"), "Global") if generation == "2024" else Section(document)
     title = head.take("pipeline_name", str, "")
@@ -184,7 +186,8 @@ def from_document(document: Mapping[str, Any], models: ModelSet = "starter") -> 
         chosen = _beta_models(document, cls, options)
         return PipelineSpec(module, cls.names[0], generation, options, chosen, ignored=unread)
     chosen = _v3_models(document, cls, options, models)
-    serving, ignored = read_serving(document.get("Serving"))
+    has_pages = any(form.page_by_page for operation in cls.operations for form in operation.forms)
+    serving, ignored = read_serving(document.get("Serving"), has_pages)
     return PipelineSpec(module, cls.names[0], generation, options, chosen, serving, ignored)
 
 
@@ -253,42 +256,3 @@ def _beta_models(
         elif spec.beta_key and cls.loads(role, options):
             raise ConfigError(f"the pipeline YAML has no Pipeline.{spec.beta_key}")
     return chosen
-
-
-def read_serving(raw: Any) -> tuple[ServingOptions, tuple[str, ...]]:
-    """The ``Serving`` section, and its keys that have no effect here.
-
-    Raises:
-        ConfigError: an unknown key, or one that asks for storage this server does not have.
-    """
-    serving = Section(raw, "Serving")
-    visualize = serving.take("visualize", bool, True)
-    extra = serving.section("extra")
-    if serving.take("return_urls", bool, False) or extra.take("return_img_urls", bool, False):
-        raise ConfigError("Serving.return_urls: this server returns pictures in the response only")
-    storage = extra.section("file_storage")
-    kind = storage.take("type", str, "memory")
-    if kind != "memory":
-        raise ConfigError(f"Serving.extra.file_storage.type: {kind} is not supported, only memory")
-    ignored = ("Serving.extra.url_expires_in",) if extra.take("url_expires_in", int, -1) != -1 else ()
-    pages, size = _limit(raw, "max_num_input_imgs", 10), _limit(raw, "max_output_img_size", (2000, 2000))
-    extra.skip("max_num_input_imgs", "max_output_img_size").finish()
-    storage.finish()
-    serving.finish()
-    return ServingOptions(
-        visualize=visualize,
-        max_num_input_imgs=_converted(pages, int | None, "max_num_input_imgs"),
-        max_output_img_size=_converted(size, tuple[int, int] | None, "max_output_img_size"),
-    ), ignored
-
-
-def _limit(raw: Any, key: str, default: Any) -> Any:
-    """A limit of ``Serving.extra``: here null is a value (no limit), only absence is the default."""
-    return ((raw or {}).get("extra") or {}).get(key, default)
-
-
-def _converted(value: Any, kind: Any, key: str) -> Any:
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"Serving.extra.{key}: {error}") from error
