@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PY ?= python
 
-.PHONY: help dev build test e2e fault soak check fuzz lock audit fix bench docs schemathesis kserve clean
+.PHONY: help dev build test e2e fault soak check fuzz lock audit fix bench docs schemathesis kserve ray clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -62,6 +62,9 @@ kserve:  ## Hold deploy/kserve to the models of KServe's package; needs the netw
 	$(PY) -m venv build/kserve
 	build/kserve/bin/python -m pip install -q --disable-pip-version-check kserve pyyaml
 	build/kserve/bin/python tools/check_kserve.py deploy/kserve
+
+ray:  ## deploy/ray on a local cluster of two nodes, one of which dies; needs the extra ray
+	$(PY) -m pytest tests/e2e/test_ray.py
 
 clean:  ## Remove build products
 	rm -rf build *.egg-info kernels/*.so
