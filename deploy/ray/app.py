@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
 from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
 
 from deploy.ray.calls import Calls, Counts, NoQuarantine
 from deploy.ray.device import MAX_BATCH, Device
@@ -26,7 +27,7 @@ from server import encode
 from server.admission import Admission, is_batch, timeout_of
 from server.bodies import Bodies
 from server.config import DeviceConfig
-from server.decode import endpoints
+from server.decode import Endpoint, endpoints
 from server.exchange import Exchange
 from server.font import Font
 from server.options import parse
@@ -43,7 +44,8 @@ _NOT_HERE = frozenset({
 _QUEUED = 64
 _INLINE_PIXELS = 640 * 480
 
-api = FastAPI(openapi_url=None)
+_HEALTH = frozenset({"/health", "/health/live", "/health/ready"})
+
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +66,6 @@ class _Stream:
 
 
 @serve.deployment
-@serve.ingress(api)
 class Ingress:
     """HTTP in and out.
 
@@ -84,19 +85,23 @@ class Ingress:
         self._bodies, self._font = Bodies(self._ground), Font(config.cache_dir)
         self._endpoints = endpoints(config)
 
-    @api.get("/health")
-    @api.get("/health/live")
-    @api.get("/health/ready")
-    async def health(self) -> Response:
-        """A replica that answers is ready: Ray routes to no other."""
-        return _message(200, 0, "Healthy")
-
-    @api.post("/{path:path}")
-    async def operation(self, path: str, request: Request) -> Response:
-        """Any operation."""
-        endpoint = self._endpoints.get(f"/{path}")
+    async def __call__(self, request: Request) -> Response:
+        """Any request."""
+        path = request.url.path
+        if path in _HEALTH:  # a replica that answers is ready: Ray routes to no other
+            return (
+                _message(200, 0, "Healthy")
+                if request.method in {"GET", "HEAD"}
+                else _not_allowed("GET, HEAD")
+            )
+        endpoint = self._endpoints.get(path)
         if endpoint is None:
             return _message(404, 404, "Not Found")
+        if request.method != "POST":
+            return _not_allowed("POST")
+        return await self._operation(endpoint, request)
+
+    async def _operation(self, endpoint: Endpoint, request: Request) -> Response:
         exchange, fault = Exchange(endpoint), None
         try:
             content = await self._answer(exchange, request)
@@ -130,6 +135,12 @@ class Ingress:
 def _message(status: int, code: int, text: str) -> Response:
     body = encode.message(str(uuid.uuid4()), code, text)
     return Response(body, status, media_type="application/json")
+
+
+def _not_allowed(methods: str) -> Response:
+    answer = _message(405, 405, "Method Not Allowed")
+    answer.headers["Allow"] = methods
+    return answer
 
 
 def _check(argv: Sequence[str]) -> None:

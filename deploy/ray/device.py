@@ -49,6 +49,7 @@ class Device:
             lambda stage, whole, inputs: stage.run(self._stages.engine(stage, whole), inputs)
         )
         self._batches_pay = not device.device.startswith("cpu")
+        self._items = self._batches = 0
         self._thread = ThreadPoolExecutor(1)  # engines are used by one thread; the loop stays free
 
     @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)
@@ -56,7 +57,12 @@ class Device:
         """Result records of the items in ``slots``, whose request records are of ``lengths`` bytes."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, slots, lengths)
 
+    async def counts(self) -> tuple[int, int]:
+        """Items that this replica has taken, and the batches that they came in."""
+        return self._items, self._batches
+
     def _run(self, slots: list[np.ndarray], lengths: list[int]) -> list[bytes]:
+        self._items, self._batches = self._items + len(slots), self._batches + 1
         running: dict[int, Steps] = {}
         found: dict[int, bytes] = {}
         bounds: dict[int, int] = {}
