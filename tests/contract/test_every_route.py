@@ -23,6 +23,7 @@ from kernels.slots import FREE
 from pipelines.core.registry import load_pipeline, pipeline_modules
 from server.config import Config, DeviceConfig
 from server.decode import endpoints
+from server.liveness import Policy
 from tests.conditions import wait_for
 from tests.contract.every import check_result, defaults, forms, minimal_body, schema
 from tests.driver import Stages, config_of
@@ -87,7 +88,7 @@ def canaries(everything):
 
 @pytest.fixture(scope="module")
 def server(everything, tmp_path_factory):
-    with Server(everything, tmp_path_factory.mktemp("routes")) as running:
+    with Server(everything, tmp_path_factory.mktemp("routes"), Policy()) as running:
         running.wait_ready(120)
         yield running
 

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import padding, pages
 from pipelines.core.registry import load_engine
 from server.config import Config, DeviceConfig
+from server.liveness import Policy
 from tests.driver import Driver, Remembered, config_of
 from tests.golden.answers import answer, assert_close
 from tests.harness import Server
@@ -136,8 +137,8 @@ def server(tmp_path_factory):
         host="127.0.0.1",
         drain_grace_ms=0,
     )
-    with Server(config, tmp_path_factory.mktemp("golden")) as running:
-        running.wait_ready()
+    with Server(config, tmp_path_factory.mktemp("golden"), Policy()) as running:
+        running.wait_ready(60)
         yield running
 
 
