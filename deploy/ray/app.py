@@ -31,6 +31,7 @@ from server.decode import Endpoint, endpoints
 from server.exchange import Exchange
 from server.font import Font
 from server.options import parse
+from server.pictures import pictures_by_pipeline
 from server.work import Ground
 
 #: Words of ``app`` that are about the deployment, with their defaults; others are options of the server.
@@ -77,9 +78,16 @@ class Ingress:
 
     def __init__(self, argv: Sequence[str], devices: Any, count: int) -> None:
         config = config_of(argv)
-        renders = asyncio.Semaphore(2)
+        renders, paced = asyncio.Semaphore(2), asyncio.Semaphore(1)
         self._ground: Any = Ground(
-            NoQuarantine(), Calls(devices), Counts(), config.limits, renders, _INLINE_PIXELS
+            NoQuarantine(),
+            Calls(devices),
+            Counts(),
+            config.limits,
+            renders,
+            paced,
+            _INLINE_PIXELS,
+            pictures=pictures_by_pipeline(config),
         )
         self._admission = Admission(config.limits, lambda batch: 0.0, count, monotonic_ns)
         self._bodies, self._font = Bodies(self._ground), Font(config.cache_dir)
