@@ -331,7 +331,7 @@ def test_what_a_refused_call_has_sent_is_let_go_of_at_once(endpoint):
 
     config, limits = Config(pipelines=(), devices=()), Limits()
     admission = Admission(limits, lambda batch: 0.0, 1, time.monotonic_ns)
-    ground = Ground(None, None, Counters(), limits, None)
+    ground = Ground(None, None, Counters(), limits, None, None)
     routes = SimpleNamespace(endpoints={"/both": endpoint}, unready=list)
     called = SimpleNamespace(invocation_metadata=tuple, time_remaining=lambda: None, peer=str)
     called.read = Call(asked(b"").SerializeToString()).read

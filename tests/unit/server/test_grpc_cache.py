@@ -55,7 +55,7 @@ class Calls:
         limits = Limits()
         answers = AnswerCache(1 << 20, Config((), ()), self.metrics)
         dispatcher = SimpleNamespace(in_thread=in_thread)
-        ground = Ground(None, dispatcher, self.metrics, limits, None, answers=answers)
+        ground = Ground(None, dispatcher, self.metrics, limits, None, None, answers=answers)
         self.admission = Admission(limits, lambda batch: 0.0, 1, time.monotonic_ns)
         routes = SimpleNamespace(endpoints={"/both": Endpoint(Both, CONFIG, (0, 0), "v3")}, unready=list)
         self._server = GrpcServer(Config((), ()), ground, self.admission, routes, str, guard)
