@@ -38,8 +38,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--unix_socket", metavar="PATH", default="", help="listen there in place of host and port"
     )
     group.add_argument(
-        "--unix_socket_mode", metavar="OCTAL", default="660", help="its permission bits (default: 660)"
-    )
+        "--unix_socket_mode", metavar="OCTAL", default="660",
+        help="its permission bits, and those of --memfd_socket (default: 660)",
+    )  # fmt: skip
+    group.add_argument(
+        "--memfd_socket", metavar="PATH", default="",
+        help="listen there too, for programs of this machine that share files and pixels as sealed memfds "
+        "(docs/doors.md; default: none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--memfd_uids", metavar="UIDS", default="",
+        help="users who may do so beside the server's own and root: 1000,1001 (default: none)",
+    )  # fmt: skip
     group.add_argument(
         "--allow_url_hosts", metavar="HOSTS", default="",
         help="files may be named by URL on these hosts: files.example,10.0.0.7:9000 (default: none)",
@@ -63,9 +73,12 @@ def read_access(args: argparse.Namespace) -> Access:
         cors_origins=_split(args.cors_origins),
         unix_socket=_absolute(args.unix_socket),
         unix_socket_mode=int(args.unix_socket_mode, 8),
+        memfd_socket=_absolute(args.memfd_socket),
+        memfd_uids=_uids(args.memfd_uids),
         url_hosts=tuple(host.lower() for host in _split(args.allow_url_hosts)),
         url_networks=_split(args.allow_url_networks),
     )
+    _check_memfd(access)
     for origin in access.cors_origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ConfigError(f"{origin!r} is no origin; write https://host or https://host:port")
@@ -86,8 +99,22 @@ def read_access(args: argparse.Namespace) -> Access:
     return access
 
 
+def _check_memfd(access: Access) -> None:
+    if access.memfd_uids and not access.memfd_socket:
+        raise ConfigError("--memfd_uids needs --memfd_socket")
+    if access.memfd_socket and access.memfd_socket == access.unix_socket:
+        raise ConfigError("--memfd_socket and --unix_socket are two sockets with two paths")
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _uids(text: str) -> tuple[int, ...]:
+    found = _split(text)
+    if not all(re.fullmatch(r"[0-9]{1,10}", uid) for uid in found):
+        raise ConfigError("--memfd_uids are numbers of users, such as 1000,1001")
+    return tuple(map(int, found))
 
 
 def _absolute(path: str) -> str:

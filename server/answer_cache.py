@@ -60,7 +60,16 @@ class AnswerCache:
         request: Any = parsed.request
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "log_id"}
         about = msgspec.json.encode(
-            (owner, work.endpoint.path, parsed.form_index, work.kind, work.visualize, parsed.params, fields)
+            (
+                owner,
+                work.endpoint.path,
+                parsed.form_index,
+                work.kind,
+                work.size,
+                work.visualize,
+                parsed.params,
+                fields,
+            )
         )
         digest = hashlib.blake2b(self._setup, digest_size=_DIGEST_BYTES, key=self._secret)
         digest.update(len(about).to_bytes(8, "little"))

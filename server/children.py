@@ -30,9 +30,10 @@ class Ground:
     replacement gets ready before the old process leaves.
     """
 
-    def __init__(self, config: Config, listen: socket.socket) -> None:
+    def __init__(self, config: Config, listen: socket.socket, memfd: socket.socket | None = None) -> None:
         self.config = config
         self.listen: socket.socket | None = listen
+        self.memfd = memfd
         workers, devices = config.workers + 1, len(config.devices) + 1
         self.segment = Segment.create(workers, devices, slot_classes(config.limits))
         self.worker_events = tuple(self._eventfd() for _ in range(workers))
@@ -61,10 +62,11 @@ class Ground:
             return
 
     def close_listener(self) -> None:
-        """Give up this process's hold on the listening socket; workers close theirs."""
-        if self.listen is not None:
-            self.listen.close()
-            self.listen = None
+        """Give up this process's hold on the listening sockets; workers close theirs."""
+        for listen in (self.listen, self.memfd):
+            if listen is not None:
+                listen.close()
+        self.listen = self.memfd = None
 
     def close(self) -> None:
         """Close every fd. Children keep theirs."""
@@ -142,6 +144,7 @@ class Child:
 def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int) -> subprocess.Popen[bytes]:
     """Spawn (never fork a threaded process into Python): the child is told everything in a memfd."""
     listen_fd = ground.listen.fileno() if role == "worker" and ground.listen is not None else -1
+    memfd_fd = ground.memfd.fileno() if role == "worker" and ground.memfd is not None else -1
     quota_fd = ground.quota_fd if role == "worker" else -1
     boot = Boot(
         role=role,
@@ -155,13 +158,14 @@ def _popen(ground: Ground, role: RoleName, index: int, ordinal: int, epoch: int)
         device_events=ground.device_events,
         config=ground.config,
         quota_fd=quota_fd,
+        memfd_fd=memfd_fd,
     )
     boot_fd = boot_memfd(boot)
     inherited = [boot_fd, boot.segment_fd, *ground.worker_events, *ground.device_events]
     try:
         return subprocess.Popen(
             [*child_command(f"server.{role}"), "--index", str(index), "--boot-fd", str(boot_fd)],
-            pass_fds=inherited + [fd for fd in (listen_fd, quota_fd) if fd >= 0],
+            pass_fds=inherited + [fd for fd in (listen_fd, memfd_fd, quota_fd) if fd >= 0],
             stdin=subprocess.DEVNULL,
             env=child_environment(f"server.{role}", os.environ),
             # Ctrl-C reaches the supervisor only; it tells the children what to do.

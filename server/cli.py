@@ -66,7 +66,7 @@ def _run(argv: Sequence[str]) -> int:
 def _serve(argv: Sequence[str]) -> int:
     args = parse(argv)
     with contextlib.ExitStack() as at_the_end:
-        config, listen = _prepare(args, at_the_end)
+        config, listen, memfd = _prepare(args, at_the_end)
         from server.supervisor import serve  # noqa: PLC0415 - what comes before needs no kernels
 
         def read_again() -> Config:
@@ -77,20 +77,29 @@ def _serve(argv: Sequence[str]) -> int:
                 raise ConfigError(_reason(error)) from error
 
         plan_command = planning_command(argv) if args.plan == "background" else []
-        return serve(config, listen, read_config=read_again, plan_command=plan_command)
+        return serve(config, listen, read_config=read_again, plan_command=plan_command, memfd=memfd)
 
 
-def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tuple[Config, socket.socket]:
+def _prepare(
+    args: argparse.Namespace, at_the_end: contextlib.ExitStack
+) -> tuple[Config, socket.socket, socket.socket | None]:
     """Everything up to the first process: the port first, because models may take minutes to fetch."""
     access = read_access(args)
     path = access.unix_socket
     listen = bind_unix(path, access.unix_socket_mode) if path else bind(args.host, args.port)
     at_the_end.enter_context(removed_at_the_end(path))
+    memfd: socket.socket | None = None
     try:
+        if access.memfd_socket:
+            memfd = bind_unix(access.memfd_socket, access.unix_socket_mode, socket.SOCK_SEQPACKET)
+            at_the_end.enter_context(memfd)
+            at_the_end.enter_context(removed_at_the_end(access.memfd_socket))
         at_the_end.enter_context(port_held(args.host, check_grpc(args.grpc_port)))
         config = build_config(args, ModelStore(args.cache_dir, sys.stderr), notice=_notice)
         # From here on the port is really ours; what connects waits for the first worker.
-        listen.listen(_BACKLOG)
+        for each in (listen, memfd):
+            if each is not None:
+                each.listen(_BACKLOG)
     except OSError as error:
         listen.close()
         raise ConfigError(_reason(error)) from error
@@ -99,7 +108,7 @@ def _prepare(args: argparse.Namespace, at_the_end: contextlib.ExitStack) -> tupl
         raise
     sys.stdout.write(plan(config, url(listen, args.host, "https" if access.tls_cert else "http")) + "\n")
     sys.stdout.flush()
-    return config, listen
+    return config, listen, memfd
 
 
 def _reason(error: OSError) -> str:

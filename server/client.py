@@ -5,8 +5,10 @@
     with Client("http://localhost:8080") as client:
         result = client.infer("/ocr", "page.png", visualize=False)
 
-What is refused at the door (503 and 429 with ``Retry-After``) and what a connection lost is sent again: every
-operation gives the same answer twice. It works with any PaddleX server when ``form`` is ``paddlex``.
+``memfd:///run/x.sock`` is a server of the same machine (``--memfd_socket``): it is lent the file, or the
+pixels of an array. What is refused at the door (503 and 429 with ``Retry-After``) and what a connection lost
+is sent again: every operation gives the same answer twice. It works with any PaddleX server when ``form`` is
+``paddlex``.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from server.client_calls import (
     settings,
     without_pages,
 )
+from server.memfd_client import AsyncMemfdTransport, MemfdTransport, is_memfd, socket_of
 
 __all__ = ["AsyncClient", "Client", "DeadlineExceeded", "DocumentPage", "Policy", "ServerFault"]
 
@@ -46,7 +49,7 @@ class Client:
     """Asks a server; one may be used by many threads. A context manager.
 
     Args:
-        url: where the server is.
+        url: where the server is: ``http://``, ``https://`` or ``memfd://`` and the path of its socket.
         api_key: sent with every request.
         policy: how long and how often.
         verify: as in httpx, for HTTPS.
@@ -65,6 +68,9 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._policy, self._sleep = policy, sleep
+        if transport is None and is_memfd(url):
+            transport = MemfdTransport(socket_of(url))
+        self._shares = isinstance(transport, MemfdTransport)
         self._http = httpx.Client(**settings(url, api_key, verify), transport=transport, trust_env=False)
 
     def __enter__(self) -> Client:
@@ -93,7 +99,7 @@ class Client:
 
         Args:
             path: route.
-            file: its bytes, or its path.
+            file: its bytes, or its path; over ``memfd://`` also pixels, uint8 BGR ``[height, width, 3]``.
             form: the bytes as they are, or base64 in JSON as PaddleX takes it.
             field: name of the file there.
             media: content type of bytes that are neither a PDF nor an image (``text/csv``).
@@ -102,6 +108,7 @@ class Client:
         Raises:
             ServerFault: the server refused or failed.
             DeadlineExceeded: no answer in time.
+            TypeError: pixels of another kind, or for a server that is not at ``memfd://``.
             httpx.TransportError: the server cannot be reached.
         """
         return self._send(file_message(path, file, form, field, media, fields))
@@ -121,7 +128,9 @@ class Client:
         while True:
             outcome: httpx.Response | httpx.TransportError
             try:
-                with self._http.stream("POST", path, **sending(message, call, ACCEPT_LINES)) as answer:
+                with self._http.stream(
+                    "POST", path, **sending(message, call, self._shares, ACCEPT_LINES)
+                ) as answer:
                     if begun := is_in_lines(answer):
                         for line in answer.iter_lines():
                             call.left_s()
@@ -147,7 +156,7 @@ class Client:
         while True:
             outcome: httpx.Response | httpx.TransportError
             try:
-                outcome = self._http.post(message.path, **sending(message, call))
+                outcome = self._http.post(message.path, **sending(message, call, self._shares))
             except httpx.TimeoutException as fault:
                 raise DeadlineExceeded(f"no answer within {self._policy.deadline_s:g} s") from fault
             except httpx.TransportError as fault:
@@ -172,6 +181,9 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._policy, self._sleep = policy, sleep
+        if transport is None and is_memfd(url):
+            transport = AsyncMemfdTransport(socket_of(url))
+        self._shares = isinstance(transport, AsyncMemfdTransport)
         self._http = httpx.AsyncClient(**settings(url, api_key, verify), transport=transport, trust_env=False)
 
     async def __aenter__(self) -> AsyncClient:
@@ -213,7 +225,9 @@ class AsyncClient:
         while True:
             outcome: httpx.Response | httpx.TransportError
             try:
-                async with self._http.stream("POST", path, **sending(message, call, ACCEPT_LINES)) as answer:
+                async with self._http.stream(
+                    "POST", path, **sending(message, call, self._shares, ACCEPT_LINES)
+                ) as answer:
                     if begun := is_in_lines(answer):
                         async for line in answer.aiter_lines():
                             call.left_s()
@@ -239,7 +253,7 @@ class AsyncClient:
         while True:
             outcome: httpx.Response | httpx.TransportError
             try:
-                outcome = await self._http.post(message.path, **sending(message, call))
+                outcome = await self._http.post(message.path, **sending(message, call, self._shares))
             except httpx.TimeoutException as fault:
                 raise DeadlineExceeded(f"no answer within {self._policy.deadline_s:g} s") from fault
             except httpx.TransportError as fault:

@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 import httpx
 
-File = bytes | str | os.PathLike[str]
+from server.memfd_client import PIXELS, is_memfd
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+File: TypeAlias = "bytes | str | os.PathLike[str] | npt.NDArray[np.uint8]"
 
 #: First wait before something is sent again, doubled each time: up to so much, at random.
 _BACKOFF_S = 0.1
@@ -53,12 +59,13 @@ class DocumentPage:
 
 
 class Message(NamedTuple):
-    """One request, as it is sent each time."""
+    """One request, as it is sent each time; ``pixels`` are shared in place of ``content``."""
 
     path: str
     content: bytes
     media: str
     query: dict[str, str]
+    pixels: memoryview | None = None
 
 
 class Settings(TypedDict):
@@ -137,11 +144,13 @@ def result_of(outcome: httpx.Response | httpx.TransportError) -> Any:
 def file_message(
     path: str, file: File, form: Literal["raw", "paddlex"], field: str, media: str, fields: Mapping[str, Any]
 ) -> Message:
-    """A request with a file; reads it. Raises OSError."""
+    """A request with a file; reads it. Raises OSError, and TypeError for what is none."""
+    if not isinstance(file, bytes | str | os.PathLike):
+        return _pixel_message(path, file, form, fields)
     data = file if isinstance(file, bytes) else Path(file).read_bytes()
     media = media or _media_of(data, "" if isinstance(file, bytes) else os.fspath(file))
     if form == "raw":
-        return Message(path, data, media, {name: _as_text(value) for name, value in fields.items()})
+        return Message(path, data, media, _query(fields))
     body: dict[str, Any] = {field: base64.b64encode(data).decode()}
     if media != "text/csv":
         body["fileType"] = 0 if media == "application/pdf" else 1
@@ -151,6 +160,23 @@ def file_message(
 def json_message(path: str, fields: Mapping[str, Any]) -> Message:
     """A request of PaddleX."""
     return Message(path, json.dumps(fields).encode(), _JSON, {})
+
+
+def _pixel_message(
+    path: str, pixels: npt.NDArray[np.uint8], form: Literal["raw", "paddlex"], fields: Mapping[str, Any]
+) -> Message:
+    """A request with pixels as they are. Raises TypeError."""
+    view = memoryview(pixels)  # type: ignore[arg-type]  # numpy's annotations before Python 3.12
+    height, width, channels = (view.shape if view.ndim == 3 else None) or (0, 0, 0)
+    if form != "raw" or view.format != "B" or channels != 3 or not height or not width:
+        raise TypeError("pixels are uint8 BGR of shape [height, width, 3], in the form raw")
+    if not view.c_contiguous:
+        view = memoryview(pixels.copy())
+    return Message(path, b"", "image/*", _query(fields), view)
+
+
+def _query(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _as_text(value) for name, value in fields.items()}
 
 
 def _media_of(data: bytes, name: str) -> str:
@@ -168,7 +194,8 @@ def _as_text(value: Any) -> str:
 def settings(url: str, api_key: str, verify: Any) -> Settings:
     """Of a client of httpx."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return {"base_url": url, "headers": headers, "verify": verify}
+    base = "http://localhost" if is_memfd(url) else url
+    return {"base_url": base, "headers": headers, "verify": verify}
 
 
 def page_of(line: str) -> DocumentPage | None:
@@ -196,12 +223,17 @@ def without_pages(outcome: httpx.Response | httpx.TransportError) -> ServerFault
     return ServerFault(200, "this route does not answer page by page")
 
 
-def sending(message: Message, call: Call, accept: str = "*/*") -> dict[str, Any]:
-    """One attempt, as httpx takes it. Raises DeadlineExceeded."""
+def sending(message: Message, call: Call, shares: bool, accept: str = "*/*") -> dict[str, Any]:
+    """One attempt, as httpx takes it. Raises DeadlineExceeded; TypeError for pixels that nobody shares."""
     left = call.left_s()
     headers = {
         "Content-Type": message.media,
         "Accept": accept,
         "X-Request-Timeout-Ms": str(max(1, round(1000 * left))),
     }
-    return {"content": message.content, "params": message.query, "headers": headers, "timeout": left}
+    sent = {"content": message.content, "params": message.query, "headers": headers, "timeout": left}
+    if message.pixels is None:
+        return sent
+    if not shares:
+        raise TypeError("pixels as they are need a server at memfd://; for others they are encoded first")
+    return sent | {"extensions": {PIXELS: message.pixels}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,3 +20,13 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wait_for(work, seconds)
     async with asyncio.timeout(seconds):
         return await work
+
+
+async def ready(add: Callable[..., Any], remove: Callable[[int], Any], fd: int) -> None:
+    """Wait until a descriptor is ready; ``add`` and ``remove`` are a loop's, for readers or writers."""
+    event = asyncio.Event()
+    add(fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        remove(fd)

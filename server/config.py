@@ -88,7 +88,10 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         api_keys: file of API keys (``keys.py``); "" lets everybody in.
         tls_cert, tls_key: PEM files of the certificate chain and its key; "" is plain HTTP.
         cors_origins: origins whose pages may ask; ``*`` is any.
-        unix_socket: path to listen on in place of host and port; ``unix_socket_mode``: its permission bits.
+        unix_socket: path to listen on in place of host and port; ``unix_socket_mode``: its permission bits,
+            and those of ``memfd_socket``.
+        memfd_socket: path to listen on for files in shared memory (``memfd_door.py``); "" is nowhere.
+        memfd_uids: users who may ask there, beside the server's own and root.
         url_hosts: hosts, or hosts with ports, whose files a request may name by URL.
         url_networks: networks of such hosts that are not public.
     """
@@ -99,6 +102,8 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origins: tuple[str, ...] = ()
     unix_socket: str = ""
     unix_socket_mode: int = 0o660
+    memfd_socket: str = ""
+    memfd_uids: tuple[int, ...] = ()
     url_hosts: tuple[str, ...] = ()
     url_networks: tuple[str, ...] = ()
 
@@ -162,7 +167,8 @@ class Boot(msgspec.Struct, frozen=True):
         role: ``worker`` or ``device``; ``index``: its lane; ``epoch``: its incarnation.
         ordinal: which ``Config.devices`` entry a device serves (a spare lane takes over one).
         parent_pid: the supervisor.
-        segment_fd, listen_fd: inherited; ``listen_fd`` is -1 for devices.
+        segment_fd, listen_fd, memfd_fd: inherited; the sockets are -1 for devices, and ``memfd_fd`` where
+            nobody listens for files in shared memory.
         worker_events, device_events: eventfd per lane, inherited by everybody.
         config: the whole configuration.
         quota_fd: what API keys use, inherited by workers (``guard.py``); -1 for devices.
@@ -179,6 +185,7 @@ class Boot(msgspec.Struct, frozen=True):
     device_events: tuple[int, ...]
     config: Config
     quota_fd: int = -1
+    memfd_fd: int = -1
 
 
 def boot_memfd(boot: Boot) -> int:

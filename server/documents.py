@@ -24,6 +24,7 @@ from server.clock import within
 from server.config import Limits
 from server.headers import INVALID
 from server.launch import child_command
+from server.mapped import FileData
 from server.wire import Shape
 
 T = TypeVar("T")
@@ -55,10 +56,11 @@ class Renderer:
     """
 
     def __init__(
-        self, data: bytes, kind: Literal["pdf", "tiff"], max_pages: int | None, limits: Limits
+        self, data: FileData, kind: Literal["pdf", "tiff"], max_pages: int | None, limits: Limits
     ) -> None:
         self._kind, self._max_pages, self._limits = kind, max_pages, limits
-        self._data, self._file = data, -1
+        self._data: FileData = data
+        self._file = -1
         self._pixels = os.memfd_create("pages", os.MFD_CLOEXEC)
         self._left_s = limits.render_timeout_ms / 1000
         self._process: asyncio.subprocess.Process | None = None
@@ -193,7 +195,7 @@ async def _collected(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _sealed_memfd(data: bytes) -> int:
+def _sealed_memfd(data: FileData) -> int:
     """A read-only copy of the file that the child opens by number."""
     fd = os.memfd_create("document", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

@@ -26,6 +26,7 @@ from server.files import FileKind, check_file, file_bytes, file_kind, forget_fil
 from server.items import run_items
 from server.leases import Lease
 from server.lines import Lines
+from server.mapped import FileData
 from server.pictures import Pictures
 from server.traces import Trace
 from server.uploads import Upload
@@ -169,9 +170,10 @@ class Exchange:
         parsed = endpoint.parse(fields)
         visualize = parsed.form.visualize(parsed.request, endpoint.config)
         data, kind = self._file(parsed, ground.fetcher is not None, upload)
-        return Work(endpoint, parsed, permit, self.request_id, visualize, data, kind, self.timings)
+        size = (0, 0) if upload is None else upload.size
+        return Work(endpoint, parsed, permit, self.request_id, visualize, data, kind, self.timings, size)
 
-    def _file(self, parsed: Parsed, fetches: bool, upload: Upload | None) -> tuple[bytes, FileKind]:
+    def _file(self, parsed: Parsed, fetches: bool, upload: Upload | None) -> tuple[FileData, FileKind]:
         operation = self.endpoint.operation
         if operation.input == "none":
             return b"", "blob"

@@ -12,6 +12,7 @@ import pybase64
 from pipelines.core.errors import BadRequest
 from pipelines.core.forms import Operation, Source
 from server.headers import INVALID
+from server.mapped import FileData
 
 #: What the file of a request is.
 FileKind = Literal["image", "pdf", "blob"]
@@ -52,7 +53,7 @@ def file_bytes(source: Source, kind: FileKind) -> bytes:
     return data
 
 
-def check_file(data: bytes, kind: FileKind, field: str) -> None:
+def check_file(data: FileData, kind: FileKind, field: str) -> None:
     """Raise BadRequest for an empty file, and for one that is no PDF although it should be."""
     if not data:
         raise BadRequest(f"{INVALID}: `{field}` is empty")

@@ -35,8 +35,8 @@ class Calls(Protocol):
         """Take no more calls, and finish those inside in time; returns how many were cut off."""
 
 
-class _NoCalls:
-    """Without ``--grpc_port``."""
+class NoCalls:
+    """Of a door that is not open."""
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -56,7 +56,7 @@ def open_grpc(
 ) -> Calls:
     """The gRPC server of this worker; the arguments are those of its HTTP routes."""
     if not config.grpc_port:
-        return _NoCalls()
+        return NoCalls()
     # What gRPC's own library writes to stderr is no line of our log, and any client can make it write.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server.grpc_server import GrpcServer  # noqa: PLC0415 - an extra

@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipelines.core.errors import BadRequest
+from server.mapped import FileData
 
-Kind = Literal["jpeg", "png", "webp", "bmp", "gif", "tiff", "other"]
+Kind = Literal["jpeg", "png", "webp", "bmp", "gif", "tiff", "other", "pixels"]
 
 INVALID = "Invalid input file"
 
@@ -54,7 +55,7 @@ class Header(NamedTuple):
     """What an image claims about itself.
 
     Attributes:
-        kind: format; ``other`` is one that only Pillow's reader knows.
+        kind: format; ``other`` is one that only Pillow's reader knows, ``pixels`` is none: uint8 BGR.
         width, height: pixels as stored, before EXIF orientation.
         orientation: EXIF 1..8 of a JPEG; other decoders apply theirs themselves.
         sizes: (width, height) of the first two frames of a TIFF; else empty.
@@ -69,7 +70,7 @@ class Header(NamedTuple):
     progressive: bool = False
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: FileData) -> Header:
     """Recognise ``data`` and read its size. Raises BadRequest when it is no image with a sane header."""
     try:
         header = next(reader for start, reader in _READERS if data.startswith(start))(data)
@@ -80,26 +81,26 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def is_rare(data: bytes) -> bool:
+def is_rare(data: FileData) -> bool:
     """Whether the size is Pillow's to read: to be done off the event loop, its import takes 0.2 s."""
     return data.startswith(_RARER)
 
 
-def is_tiff(data: bytes) -> bool:
+def is_tiff(data: FileData) -> bool:
     """Whether ``data`` starts like a classic TIFF, the only kind whose frames PaddleX reads."""
     return data.startswith(_TIFF_STARTS)
 
 
-def _png(data: bytes) -> Header:
+def _png(data: FileData) -> Header:
     """IHDR is always the first chunk."""
     return Header("png", *struct.unpack_from(">II", data, 16))
 
 
-def _gif(data: bytes) -> Header:
+def _gif(data: FileData) -> Header:
     return Header("gif", *struct.unpack_from("<HH", data, 6))
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: FileData) -> Header:
     """Walk the segments up to the first scan; the first Exif segment gives the orientation."""
     orientation, frame = 0, None
     for marker, position, length in _jpeg_segments(data):
@@ -113,7 +114,7 @@ def _jpeg(data: bytes) -> Header:
     return frame._replace(orientation=orientation or 1)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _jpeg_segments(data: FileData) -> Iterator[tuple[int, int, int]]:
     """Marker, position of the length field and length of each segment before the first scan.
 
     Raises BadRequest for a file that would keep a decoder busy out of proportion: too many scans, or stray
@@ -138,7 +139,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     raise BadRequest(f"{INVALID}: the JPEG has no scan")
 
 
-def _count_scans(data: bytes, position: int) -> int:
+def _count_scans(data: FileData, position: int) -> int:
     """Markers of scans from ``position`` on: 0xFF is escaped inside scans, so each is one.
 
     By blocks that stay in the cache; ``bytes.count`` takes five times as long (65 us on 76 KB).
@@ -167,7 +168,7 @@ def exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: FileData) -> Header:
     """VP8X canvas, lossless or lossy bitstream header (RFC 9649, sections 2.6, 2.7 and 3.4)."""
     if data[8:12] != b"WEBP":
         return _unknown(data)
@@ -182,7 +183,7 @@ def _webp(data: bytes) -> Header:
     return Header("webp", width & 0x3FFF, height & 0x3FFF)
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: FileData) -> Header:
     (size,) = struct.unpack_from("<I", data, 14)
     if size == 12:
         return Header("bmp", *struct.unpack_from("<HH", data, 18))
@@ -200,7 +201,7 @@ class _Layout(NamedTuple):
     entry_bytes: int
 
 
-def _tiff_sizes(data: bytes, layout: _Layout) -> tuple[tuple[int, int], ...]:
+def _tiff_sizes(data: FileData, layout: _Layout) -> tuple[tuple[int, int], ...]:
     """Sizes in the first directories of the chain (TIFF 6.0, section 2; BigTIFF has wider fields)."""
     sizes: list[tuple[int, int]] = []
     (offset,) = struct.unpack_from(layout.order + layout.offset, data, layout.first)
@@ -219,7 +220,7 @@ def _tiff_sizes(data: bytes, layout: _Layout) -> tuple[tuple[int, int], ...]:
     return tuple(sizes)
 
 
-def _tiff_directory(data: bytes, layout: _Layout, offset: int) -> tuple[tuple[int, int], int]:
+def _tiff_directory(data: FileData, layout: _Layout, offset: int) -> tuple[tuple[int, int], int]:
     """Tags 256 and 257, and where the next directory is."""
     order, step = layout.order, layout.entry_bytes
     if offset > len(data):
@@ -240,18 +241,18 @@ def _tiff_directory(data: bytes, layout: _Layout, offset: int) -> tuple[tuple[in
     return (sides[256], sides[257]), following
 
 
-def _tiff(data: bytes) -> Header:
+def _tiff(data: FileData) -> Header:
     sizes = _tiff_sizes(data, _Layout("<" if data[:2] == b"II" else ">", 4, "I", "H", 12))
     return Header("tiff", *sizes[0], sizes=sizes)
 
 
-def _big_tiff(data: bytes) -> Header:
+def _big_tiff(data: FileData) -> Header:
     """PaddleX reads no frames of these: a single image."""
     sizes = _tiff_sizes(data, _Layout("<" if data[:2] == b"II" else ">", 8, "Q", "Q", 20))
     return Header("other", *sizes[0])
 
 
-def _other(data: bytes) -> Header:
+def _other(data: FileData) -> Header:
     """Rarer formats that OpenCV decodes (JPEG 2000, PNM, Sun raster): size by Pillow's reader."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - rarely needed, slow to import
 
@@ -267,7 +268,7 @@ def _other(data: bytes) -> Header:
         raise BadRequest(f"{INVALID}: not an image of a known format") from None
 
 
-def _unknown(_data: bytes) -> Header:
+def _unknown(_data: FileData) -> Header:
     raise BadRequest(f"{INVALID}: not an image of a known format")
 
 
@@ -279,7 +280,7 @@ _RARER = (
     b"\x59\xa6\x6a\x95",
     *(b"P%d" % kind for kind in range(1, 7)),
 )
-_READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Header]], ...] = (
+_READERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[FileData], Header]], ...] = (
     (b"\xff\xd8", _jpeg),
     (b"\x89PNG\r\n\x1a\n", _png),
     (b"RIFF", _webp),

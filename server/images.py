@@ -16,6 +16,7 @@ import simplejpeg
 from pipelines.core.errors import BadRequest
 from server import wire
 from server.headers import INVALID, Header
+from server.mapped import FileData
 from server.wire import Shape
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def shape_of(header: Header) -> Shape:
 def working_bytes(header: Header) -> int:
     """Memory that decoding takes beside the slot, at most: a whole second picture, or coefficients."""
     pixels = header.width * header.height
+    if header.kind == "pixels":
+        return 0
     if header.kind != "jpeg":
         return 3 * pixels
     if header.progressive:
@@ -66,7 +69,7 @@ def working_bytes(header: Header) -> int:
 
 
 def decode_into(
-    view: memoryview, data: bytes, header: Header, truncated: Literal["reject", "accept"]
+    view: memoryview, data: FileData, header: Header, truncated: Literal["reject", "accept"]
 ) -> Shape:
     """Decode ``data`` to uint8 BGR behind the request record of the slot ``view``.
 
@@ -80,10 +83,13 @@ def decode_into(
         BadRequest: the data is damaged, truncated (with ``reject``), or not as large as it claims.
     """
     if header.kind == "jpeg":
-        shape = _decode_jpeg(view, data, header, truncated)
-        if shape is not None:
-            return shape
-    image = _decode_gif(data) if header.kind == "gif" else _decode_any(data)
+        jpeg = _decode_jpeg(view, data, header, truncated)
+        if jpeg is not None:
+            return jpeg
+    if header.kind == "pixels":
+        image = np.frombuffer(data, np.uint8).reshape(header.height, header.width, 3)
+    else:
+        image = _decode_gif(data) if header.kind == "gif" else _decode_any(data)
     if image.shape[0] * image.shape[1] != header.width * header.height:
         raise BadRequest(f"{INVALID}: the image is not of the size that its header claims")
     shape = Shape(height=image.shape[0], width=image.shape[1])
@@ -92,7 +98,7 @@ def decode_into(
 
 
 def _decode_jpeg(
-    view: memoryview, data: bytes, header: Header, truncated: Literal["reject", "accept"]
+    view: memoryview, data: FileData, header: Header, truncated: Literal["reject", "accept"]
 ) -> Shape | None:
     """Through libjpeg-turbo; None when OpenCV has to do it."""
     shape = shape_of(header)
@@ -115,7 +121,7 @@ def _decode_jpeg(
     return shape
 
 
-def _libjpeg(data: bytes, target: np.ndarray, truncated: Literal["reject", "accept"]) -> np.ndarray:
+def _libjpeg(data: FileData, target: np.ndarray, truncated: Literal["reject", "accept"]) -> np.ndarray:
     """Decode into ``target``. Raises ValueError when libjpeg-turbo's plain interface cannot."""
     image: np.ndarray
     try:
@@ -131,7 +137,7 @@ def _libjpeg(data: bytes, target: np.ndarray, truncated: Literal["reject", "acce
     return image
 
 
-def _check_complete(data: bytes) -> None:
+def _check_complete(data: FileData) -> None:
     """Raise BadRequest for a JPEG that ends early: OpenCV would leave what is missing uninitialised."""
     from PIL import Image  # noqa: PLC0415 - rarely needed, slow to import
 
@@ -142,7 +148,7 @@ def _check_complete(data: bytes) -> None:
         raise BadRequest(f"{INVALID}: the image is damaged or truncated") from None
 
 
-def _decode_any(data: bytes) -> np.ndarray:
+def _decode_any(data: FileData) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # OpenCV's own limits on width, height and pixels
@@ -152,7 +158,7 @@ def _decode_any(data: bytes) -> np.ndarray:
     return image
 
 
-def _decode_gif(data: bytes) -> np.ndarray:
+def _decode_gif(data: FileData) -> np.ndarray:
     """First frame; OpenCV 4.10 has no GIF decoder."""
     from PIL import Image  # noqa: PLC0415 - rarely needed, slow to import
 

@@ -38,6 +38,9 @@ async def run_items(ground: Ground, work: Work) -> None:
 
 
 async def _read_header(ground: Ground, work: Work) -> Header:
+    if any(work.size):
+        height, width = work.size
+        return Header("pixels", width, height)
     if is_rare(work.data):
         return await ground.dispatcher.in_thread([], read_header, work.data)
     return read_header(work.data)

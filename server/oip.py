@@ -24,6 +24,7 @@ from server.decode import Endpoint, Fields, check_log_id
 from server.doors import Door
 from server.exchange import Exchange
 from server.files import PDF_HEADER_WITHIN, FileKind, check_file, file_bytes, file_kind
+from server.mapped import FileData
 from server.uploads import Upload
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -113,7 +114,7 @@ class Tensors(Upload):
         self.data, self._text = (b"", content) if isinstance(content, str) else (content, None)
         return super().open(endpoint, max_depth)
 
-    def file(self, operation: Operation, source: Source) -> tuple[bytes, FileKind]:
+    def file(self, operation: Operation, source: Source) -> tuple[FileData, FileKind]:
         """The file: of a document that says nothing of itself, the first bytes say whether it is a PDF."""
         if source.field != self.field:
             raise BadRequest(f"The file of this model is its input `{source.field}`")
@@ -252,7 +253,7 @@ def check_output(name: str) -> None:
         raise BadRequest(f"The model has no output {name[:_MAX_NAME]!r}, only `{OUTPUT}`")
 
 
-def _parsed(body: bytes, size: int, max_depth: int) -> _Infer:
+def _parsed(body: FileData, size: int, max_depth: int) -> _Infer:
     if not 0 < size <= len(body):
         raise BadRequest(f"The JSON of {size} bytes is not in a body of {len(body)} bytes")
     if size > MAX_JSON_BYTES:

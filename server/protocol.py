@@ -22,12 +22,12 @@ from sanic.server import HttpProtocol
 
 from server.clock import within
 
+#: How often it is looked whether a client that sends no more is still there.
+_PROBE_S = 0.1
 #: After a refusal in the middle of a body: how long and how much more is read, so that the client sees
 #: the answer before the connection closes.
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 30
-#: How often it is looked whether a client that sends no more is still there.
-_PROBE_S = 0.1
 #: Bytes of all trailers of one body together, as of a header.
 _TRAILER_BYTES = 8192
 #: Longest line of a chunk's size and extensions, with the line end before it.

@@ -47,6 +47,7 @@ class Reload:
                 found.access,
                 unix_socket=current.access.unix_socket,
                 unix_socket_mode=current.access.unix_socket_mode,
+                memfd_socket=current.access.memfd_socket,
             )
             self.config = msgspec.structs.replace(found, host=current.host, port=current.port, access=access)
         except ConfigError as error:
@@ -59,4 +60,5 @@ class Reload:
 
 def _address(config: Config) -> tuple[object, ...]:
     """What the socket was made of."""
-    return config.host, config.port, config.access.unix_socket, config.access.unix_socket_mode
+    access = config.access
+    return config.host, config.port, access.unix_socket, access.unix_socket_mode, access.memfd_socket

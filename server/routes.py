@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
-from sanic.handlers import ErrorHandler
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from pipelines.core.errors import RequestTimeout, ServeError, TooLarge, Unauthorized
@@ -29,6 +26,7 @@ from server.decode import Endpoint, endpoints
 from server.docs_page import docs_headers
 from server.doors import PADDLEX, Door
 from server.exchange import Exchange, is_header_safe
+from server.faults import Faults, envelope, sanic_fault
 from server.guard import Guard, Pass
 from server.lines import Lines, open_lines
 from server.metrics import Table, exposition
@@ -40,7 +38,22 @@ from server.work import Ground
 
 _NOT_A_LETTER = re.compile("[^a-z]")
 
+#: Gets the body of a request that has been let in.
+Receive = Callable[[Exchange, Permit], Awaitable["bytes | Upload"]]
+
 _log = logging.getLogger(__name__)
+
+
+class Asked(Protocol):
+    """What is asked of a request beside its body: HTTP's, or what plays one."""
+
+    @property
+    def ip(self) -> str:
+        """Who asks, for the access log."""
+
+    @property
+    def headers(self) -> Any:
+        """Name, in small letters, to value."""
 
 
 class Routes:
@@ -114,18 +127,47 @@ class Routes:
         self, endpoint: Endpoint, request: Request, door: Door = PADDLEX
     ) -> HTTPResponse | None:
         """The answer to a request of a route that came in through ``door``; None when it has been sent."""
-        exchange, fault = Exchange(endpoint, door), None
-        exchange.observe(self._ground, request.ip, request.headers.get("traceparent", ""))
-        head = partial(self._response, exchange, request, b"")
+        exchange = Exchange(endpoint, door)
+
+        def head(headers: dict[str, str], kind: str) -> HTTPResponse:
+            stream_of(request).keep_alive &= not self.draining
+            return self._response(exchange, request, b"", headers, kind)
+
         lines = open_lines(request, head, self._ground.limits) if door is PADDLEX else None
+        response, fault = await self._exchanged(exchange, request, partial(self._receive, request), lines)
+        stream_of(request).keep_alive &= not self.draining
+        if response is not None and isinstance(fault, (TooLarge, RequestTimeout, Unauthorized)):
+            await answer_and_hang_up(request, response)
+        return response
+
+    async def answer(self, endpoint: Endpoint, request: Asked, door: Door, receive: Receive) -> HTTPResponse:
+        """The answer to any request of an operation.
+
+        Args:
+            endpoint: the route.
+            request: what its header says.
+            door: the way in.
+            receive: gets the body once the request is let in.
+        """
+        response, _ = await self._exchanged(Exchange(endpoint, door), request, receive, None)
+        if response is None:
+            raise AssertionError
+        return response
+
+    async def _exchanged(
+        self, exchange: Exchange, request: Asked, receive: Receive, lines: Lines | None
+    ) -> tuple[HTTPResponse | None, ServeError | None]:
+        """The answer, None when ``lines`` have sent it, and the fault that it tells, if it does."""
+        fault: ServeError | None = None
+        exchange.observe(self._ground, request.ip, request.headers.get("traceparent", ""))
         try:
-            outcome = await self._outcome(exchange, request, lines)
+            outcome = await self._outcome(exchange, request, receive, lines)
             if lines is not None and lines.begun:
                 fault = await lines.close(exchange.log_id, outcome)
                 exchange.status = fault.status if fault else 200
-                return None
+                return None, fault
             if not isinstance(outcome, ServeError):
-                return self._success(exchange, request, outcome)
+                return self._success(exchange, request, outcome), None
             fault, exchange.status = outcome, outcome.status
         except asyncio.CancelledError:
             exchange.status = 499
@@ -133,20 +175,23 @@ class Routes:
             raise
         except SanicException as theirs:  # the body is not valid HTTP
             exchange.status = theirs.status_code or 400
-            return _sanic_fault(exchange.log_id, theirs)
+            return sanic_fault(exchange.log_id, theirs), None
         finally:
             if lines is not None and lines.begun:
                 exchange.bytes_out = lines.nbytes
             exchange.finish(self._ground, fault)
-        return await self._refuse(exchange, request, outcome)
+        body = exchange.door.fault(exchange, outcome)
+        return self._response(exchange, request, body, encode.fault_headers(outcome)), outcome
 
-    async def _outcome(self, exchange: Exchange, request: Request, lines: Lines | None) -> bytes | ServeError:
+    async def _outcome(
+        self, exchange: Exchange, request: Asked, receive: Receive, lines: Lines | None
+    ) -> bytes | ServeError:
         """The answer, or what of it is still to be sent; or why there is none."""
         try:
             with self._let_in(request) as entered, self._admit(exchange.endpoint, request) as permit:
                 exchange.owner = entered.name
                 # The body is nobody's but the exchange's, which drops it as soon as it is parsed.
-                body = self._receive(exchange, request, permit)
+                body = receive(exchange, permit)
                 return await exchange.run(self._ground, permit, await body, self._font, lines)
         except ServeError as known:
             # Without its traceback: the frames there hold the body, and one of them holds the fault.
@@ -157,10 +202,10 @@ class Routes:
             _log.exception("a request failed", extra={"log_id": exchange.log_id})
             return ServeError()
 
-    def _let_in(self, request: Request) -> Pass:
+    def _let_in(self, request: Asked) -> Pass:
         return self._guard.admit(request.headers) if self._guard else Pass()
 
-    def _admit(self, endpoint: Endpoint, request: Request) -> Permit:
+    def _admit(self, endpoint: Endpoint, request: Asked) -> Permit:
         asked, operation = timeout_of(request.headers.get("x-request-timeout-ms")), endpoint.operation
         batch = is_batch(request.headers.get("x-priority"))
         errand = operation.input == "none"
@@ -168,7 +213,7 @@ class Routes:
             asked, operation.patience, errand=errand, batch=batch, operation=endpoint.path
         )
 
-    async def _receive(self, exchange: Exchange, request: Request, permit: Permit) -> bytes | Upload:
+    async def _receive(self, request: Request, exchange: Exchange, permit: Permit) -> bytes | Upload:
         upload = exchange.door.upload(exchange.endpoint, request.headers, request.query_string)
         body = await self._bodies.receive(request, permit, upload)
         exchange.received(len(body))
@@ -176,7 +221,7 @@ class Routes:
 
     # --- answers ------------------------------------------------------------------------------------
 
-    def _success(self, exchange: Exchange, request: Request, body: bytes) -> HTTPResponse:
+    def _success(self, exchange: Exchange, request: Asked, body: bytes) -> HTTPResponse:
         headers = {"Server-Timing": encode.server_timing(exchange.timings)}
         exchange.bytes_out = len(body)
         if exchange.cached:
@@ -187,7 +232,7 @@ class Routes:
     def _response(
         self,
         exchange: Exchange,
-        request: Request,
+        request: Asked,
         body: bytes,
         headers: dict[str, str],
         kind: str = "application/json",
@@ -196,16 +241,7 @@ class Routes:
         if exchange.trace:
             headers["traceparent"] = exchange.trace.header
         headers["X-Request-Id"] = asked if is_header_safe(asked) else exchange.header_id
-        if self.draining:
-            stream_of(request).keep_alive = False
         return HTTPResponse(body, exchange.status, headers, content_type=kind)
-
-    async def _refuse(self, exchange: Exchange, request: Request, fault: ServeError) -> HTTPResponse:
-        body = exchange.door.fault(exchange, fault)
-        response = self._response(exchange, request, body, encode.fault_headers(fault))
-        if isinstance(fault, (TooLarge, RequestTimeout, Unauthorized)):
-            await answer_and_hang_up(request, response)
-        return response
 
     # --- health ---------------------------------------------------------------------------------------
 
@@ -214,16 +250,16 @@ class Routes:
         return unready(self._ground.segment, self._config)
 
     async def _health(self, _request: Request) -> HTTPResponse:
-        return _envelope(200, 0, "Healthy")
+        return envelope(200, 0, "Healthy")
 
     async def _live(self, _request: Request) -> HTTPResponse:
-        return _envelope(200, 0, "Alive")
+        return envelope(200, 0, "Alive")
 
     async def _ready(self, _request: Request) -> HTTPResponse:
         reasons = self.unready()
         if reasons:
-            return _envelope(503, 503, "Not ready: " + "; ".join(reasons))
-        return _envelope(200, 0, "Ready")
+            return envelope(503, 503, "Not ready: " + "; ".join(reasons))
+        return envelope(200, 0, "Ready")
 
     async def _metrics(self, request: Request) -> HTTPResponse:
         if self._guard:
@@ -251,34 +287,3 @@ class Routes:
 
     async def _for_browsers(self, request: Request, response: BaseHTTPResponse) -> None:
         response.headers.update(cors.answer_headers(self._config.access.cors_origins, request.headers))
-
-
-class Faults(ErrorHandler):
-    """Everything that Sanic itself refuses, in the envelope: none of its own pages ever gets out."""
-
-    def response(self, request: Request, exception: Exception) -> HTTPResponse:
-        """The answer to a request that never reached, or broke, a handler."""
-        log_id = str(uuid.uuid4())
-        if isinstance(exception, SanicException):
-            return _sanic_fault(log_id, exception)
-        if isinstance(exception, ServeError):
-            response = _envelope(exception.status, exception.status, exception.message, log_id)
-            response.headers.update(encode.fault_headers(exception))
-            return response
-        if not isinstance(exception, asyncio.CancelledError):
-            _log.error("%s failed", request.path, exc_info=exception, extra={"log_id": log_id})
-        return _envelope(500, 500, ServeError.default, log_id)
-
-
-def _sanic_fault(log_id: str, fault: SanicException) -> HTTPResponse:
-    """Status by Sanic, text by HTTP: its own messages name paths."""
-    status = fault.status_code or 500
-    text = {408: RequestTimeout.default, 413: TooLarge.default, 500: ServeError.default}.get(status)
-    response = _envelope(status, status, text or HTTPStatus(status).phrase, log_id)
-    response.headers.update(getattr(fault, "headers", {}) or {})
-    return response
-
-
-def _envelope(status: int, code: int, text: str, log_id: str | None = None) -> HTTPResponse:
-    body = encode.message(log_id or str(uuid.uuid4()), code, text)
-    return HTTPResponse(body, status, content_type="application/json")

@@ -171,7 +171,8 @@ class Supervisor:
         if self._close_at_ns or self.crew.leaving or listen is None:
             return
         try:
-            ground = Ground(config, listen.dup())
+            memfd = self.crew.ground.memfd
+            ground = Ground(config, listen.dup(), memfd.dup() if memfd else None)
         except (OSError, MemoryError, ValueError) as error:
             _log.error("%s: %s", REFUSED, error)
             return
@@ -243,6 +244,7 @@ def serve(
     policy: Policy | None = None,
     read_config: Callable[[], Config] | None = None,
     plan_command: Sequence[str] = (),
+    memfd: socket.socket | None = None,
 ) -> int:
     """Serve until told to stop. Main thread only: children die with the thread that starts them.
 
@@ -252,13 +254,14 @@ def serve(
         policy: patience with children; by default from ``config.heartbeat_timeout_ms``.
         read_config: reads the configuration again at SIGHUP.
         plan_command: makes the plan that a configuration lacks.
+        memfd: bound socket of ``--memfd_socket``; owned like ``listen``.
 
     Returns:
         Exit code: 0 after a clean stop, 1 when accepted work was not finished in time or nothing could
         run, 2 when a child found its configuration impossible, 128 + signal after a second signal.
     """
     setup_logging("supervisor", config.log_format, config.log_level)
-    ground = Ground(config, listen)
+    ground = Ground(config, listen, memfd)
     patience = policy or Policy(heartbeat_ns=config.heartbeat_timeout_ms * _MS)
     with Signals() as signals:
         supervisor = Supervisor(ground, signals, patience, read_config, plan_command)

@@ -12,14 +12,14 @@ from pathlib import Path
 from pipelines.core.errors import ConfigError
 
 
-def bind_unix(path: str, mode: int) -> socket.socket:
-    """A bound Unix socket with these permission bits; nobody can connect before they are set.
+def bind_unix(path: str, mode: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A bound Unix socket of this kind with these permission bits; nobody can connect before they are set.
 
     What a server that was killed has left is replaced. Raises ConfigError when another one answers
     there, or something else than a socket is in the way.
     """
-    _clear(Path(path))
-    listen = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    _clear(Path(path), kind)
+    listen = socket.socket(socket.AF_UNIX, kind)
     before = os.umask(0o777)
     try:
         listen.bind(path)
@@ -32,14 +32,14 @@ def bind_unix(path: str, mode: int) -> socket.socket:
     return listen
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, kind: socket.SocketKind) -> None:
     try:
         found = path.lstat()
     except OSError:  # nothing there, or a fault that binding will name
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise ConfigError(f"cannot listen on {path}: it is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:  # its server is gone

@@ -12,6 +12,7 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.forms import Operation, Source
 from server.decode import Endpoint, Fields
 from server.files import FileKind, check_file, file_kind
+from server.mapped import FileData
 
 #: Content types that every client of PaddleX sends; the bodies of all that are not named here are JSON too.
 JSON_TYPES = frozenset({"", "application/json"})
@@ -34,12 +35,14 @@ class Upload:
         says: what the file is by its content type or name, None when neither tells.
         pieces: of the file, as they came; ``data``: the file.
         nbytes: bytes received.
+        size: height and width of a file that is pixels as they are; else zeros.
     """
 
     def __init__(self, texts: dict[str, str], media: str = "", name: str = "") -> None:
         self.texts, self.field = texts, ""
         self.pieces: list[bytes] = []
-        self.data, self.nbytes = b"", 0
+        self.data: FileData = b""
+        self.nbytes, self.size = 0, (0, 0)
         self.says = kind_of(media, name)
 
     def __len__(self) -> int:
@@ -66,7 +69,7 @@ class Upload:
         """The file's field where the body does not name it."""
         return endpoint.file_field(fields)
 
-    def file(self, operation: Operation, source: Source) -> tuple[bytes, FileKind]:
+    def file(self, operation: Operation, source: Source) -> tuple[FileData, FileKind]:
         """The file and how it is read: by ``fileType``, else by its content type or name.
 
         Raises BadRequest.

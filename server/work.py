@@ -22,6 +22,7 @@ from server.dispatch import Dispatcher
 from server.fetch import Fetcher
 from server.files import FileKind
 from server.leases import Lease
+from server.mapped import FileData
 from server.metrics import Metrics
 from server.wire import Shape
 
@@ -66,6 +67,7 @@ class Work(msgspec.Struct):
         request_id: 64 bits that the devices log; ``visualize``: pictures are wanted.
         data, kind: the file and how it is read; dropped once its pixels are in a slot.
         timings: milliseconds per step, filled in on the way.
+        size: height and width where ``data`` is pixels as they are; else zeros.
         leases: slots whose pixels ``pages`` refer to; the caller closes them after the answer is made.
         pages, data_info, result_bytes: the outcome.
         answer_bytes: estimate of what the answer takes beside them.
@@ -78,9 +80,10 @@ class Work(msgspec.Struct):
     permit: Permit
     request_id: int
     visualize: bool
-    data: bytes
+    data: FileData
     kind: FileKind
     timings: dict[str, float]
+    size: tuple[int, int] = (0, 0)
     leases: list[Lease] = []
     pages: list[Page] = []
     data_info: dict[str, Any] | None = None
@@ -128,7 +131,7 @@ class Work(msgspec.Struct):
         self.data = b""
 
 
-def fingerprint(data: bytes) -> int:
+def fingerprint(data: FileData) -> int:
     """64 bits that name an input, never 0. Any thread.
 
     Who can bring processes down and constructs a second input of the same name can have that one refused

@@ -74,6 +74,7 @@ class Worker:
         from server.fetch import Fetcher  # noqa: PLC0415
         from server.font import Font  # noqa: PLC0415
         from server.grpc_port import open_grpc  # noqa: PLC0415
+        from server.memfd_door import open_memfd  # noqa: PLC0415
         from server.metrics import Metrics, Table  # noqa: PLC0415
         from server.pictures import pictures_by_pipeline  # noqa: PLC0415
         from server.routes import Routes  # noqa: PLC0415
@@ -134,6 +135,7 @@ class Worker:
         font = Font(config.cache_dir)
         self._routes = Routes(config, ground, self._admission, table, font, self._guard)
         self._grpc = open_grpc(config, ground, self._admission, self._routes, font, self._guard)
+        self._memfd = open_memfd(boot.memfd_fd, config, self._routes, ground)
         self._refresh_at, self._stop = 0.0, asyncio.Event()
 
     async def serve(self) -> int:
@@ -154,6 +156,7 @@ class Worker:
         await server.startup()
         await server.start_serving()
         await self._grpc.start()
+        await self._memfd.start()
         ticking = asyncio.create_task(self._tick())
         gc.collect()
         gc.freeze()  # modules and routes stay for good: no collection needs to look at them again
@@ -202,9 +205,9 @@ class Worker:
         self._routes.draining = True
         server.close()
         self._socket.close()
-        calls = asyncio.create_task(self._grpc.stop(self._config.drain_timeout_ms / 1000))
-        told = time.monotonic()
-        give_up = told + self._config.drain_timeout_ms / 1000
+        patience_s, told = self._config.drain_timeout_ms / 1000, time.monotonic()
+        others = asyncio.gather(self._grpc.stop(patience_s), self._memfd.stop(patience_s))
+        give_up = told + patience_s
         while server.connections and time.monotonic() < give_up:
             if time.monotonic() > told + _IDLE_GRACE_S:
                 for connection in list(server.connections):
@@ -215,7 +218,7 @@ class Worker:
             _log.warning("%d connections cut off: not finished in time", left)
         for connection in list(server.connections):
             connection.abort()
-        return left + await calls
+        return left + sum(await others)
 
 
 def _guard(boot: Boot, workers: int) -> Guard | None:

@@ -42,7 +42,11 @@ def main(path):
         listen.listen(512)
     else:
         listen = socket.create_server((setup.config.host, 0), backlog=512)
-    return serve(setup.config, listen, setup.policy, lambda: read(path).config)
+    memfd = None
+    if access.memfd_socket:
+        memfd = bind_unix(access.memfd_socket, access.unix_socket_mode, socket.SOCK_SEQPACKET)
+        memfd.listen(512)
+    return serve(setup.config, listen, setup.policy, lambda: read(path).config, memfd=memfd)
 
 
 if __name__ == "__main__":

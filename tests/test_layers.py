@@ -70,7 +70,7 @@ def test_only_engines_import_frameworks():
 
 def test_only_the_socket_side_imports_sanic():
     users = {p.name for p in sources("server") if "sanic" in roots(p)}
-    assert users <= {"oip_routes.py", "protocol.py", "routes.py", "worker.py"}
+    assert users <= {"oip_routes.py", "protocol.py", "faults.py", "routes.py", "worker.py"}
 
 
 def test_only_wire_packs_slot_records():

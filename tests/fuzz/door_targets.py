@@ -1,4 +1,9 @@
-"""Fuzz targets of the bodies that are not JSON: forms, tensors and messages of gRPC, read for ``/ocr``."""
+"""Fuzz targets of the bodies that are not JSON: forms, tensors and messages of gRPC, read for ``/ocr``.
+
+And of the message that comes with a memfd.
+"""
+
+import json
 
 from pipelines.core.config import PipelineConfig
 from pipelines.core.errors import BadRequest, PipelineError
@@ -6,6 +11,7 @@ from pipelines.core.registry import load_pipeline
 from server.decode import Endpoint
 from server.form_body import Form
 from server.grpc_door import Message
+from server.memfd_wire import read_head
 from server.oip import HEADER_LENGTH, OipDoor
 
 _OCR = Endpoint(load_pipeline("ocr"), PipelineConfig("ocr", "OCR", "v3", {}, {}, {}), (0, 0), "v3")
@@ -30,6 +36,24 @@ def call(data):
         assert fault.message
         return
     _read(upload, b"")
+
+
+def memfd_head(data):
+    """The message of a request with a memfd: as a JSON parser reads it, or a refusal."""
+    try:
+        head = read_head(bytes(data))
+    except BadRequest as fault:
+        assert fault.message
+        return
+    # What is not UTF-8 stands in unknown fields, which nobody reads.
+    other = json.loads(data.decode("utf-8", "replace"), strict=False)
+    headers = {name.lower(): value for name, value in other.get("headers", {}).items()}
+    assert (head.path, head.query) == (other["path"], other.get("query", ""))
+    assert head.headers == headers
+    assert not any(set(value) & {"\r", "\n", "\0"} for value in headers.values())
+    pixels = other.get("pixels")
+    assert head.pixels == (None if pixels is None else tuple(pixels))
+    assert head.pixels is None or min(head.pixels) > 0
 
 
 def _read(upload, data):

@@ -39,7 +39,7 @@ from server.headers import read_header
 from server.keys import parse_keys
 from server.lax import InvalidValue, convert
 from server.protocol import Connection
-from tests.fuzz.door_targets import call, form, tensors
+from tests.fuzz.door_targets import call, form, memfd_head, tensors
 from tests.fuzz.request_targets import address, head, json_body, query, series, vector
 from tests.reference import jsonscan as slow
 
@@ -266,6 +266,6 @@ TARGETS = {
     target.__name__: target
     for target in (
         json_scan, lax, base64, image_header, csv, pipeline_yaml, model_folder, scaler_pickle, api_keys,
-        chunked, form, tensors, call, document, head, json_body, query, vector, address, series,
+        chunked, form, tensors, call, memfd_head, document, head, json_body, query, vector, address, series,
     )
 }  # fmt: skip

@@ -27,7 +27,7 @@ def pipeline(tmp_path):
 
 
 class Calls(list):
-    read_again = None
+    read_again = memfd = None
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def served(monkeypatch):
     """What the supervisor was started with: (configuration, port, whether the socket listens)."""
     calls = Calls()
 
-    def serve(config, listen, read_config, plan_command):
+    def serve(config, listen, read_config, plan_command, memfd):
+        if memfd:
+            calls.memfd = memfd.type, memfd.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         with listen:
             listening = listen.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
             calls.append((config, listen.getsockname()[1], listening))
@@ -55,6 +57,17 @@ def test_a_start(pipeline, served, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"url       http://127.0.0.1:{port}/ocr" in out
     assert err == ""
+    assert served.memfd is None
+
+
+def test_a_socket_for_memfds(pipeline, served, tmp_path):
+    path = tmp_path / "s"
+    argv = ["--pipeline", pipeline, "--port", "0", "--cache_dir", str(tmp_path), "--memfd_socket", str(path)]
+    assert main([*argv, "--memfd_uids", "1000, 1001"]) == 17
+    ((config, *_),) = served
+    assert (config.access.memfd_socket, config.access.memfd_uids) == (str(path), (1000, 1001))
+    assert served.memfd == (socket.SOCK_SEQPACKET, 1)
+    assert not path.exists(), "it is removed at the end"
 
 
 def test_the_file_is_read_again_at_a_reload(pipeline, served, tmp_path, monkeypatch):
@@ -86,6 +99,9 @@ def test_notices_go_to_stderr(pipeline, served, tmp_path, capsys):
         (["--host", "no.such.host.invalid"], "no such address"),
         (["--host", "192.0.2.1"], "Cannot assign requested address"),
         (["--hpi_config", "1"], "--hpi_config must be a Python dictionary"),
+        (["--memfd_uids", "1000"], "--memfd_uids needs --memfd_socket"),
+        (["--memfd_socket", "s", "--memfd_uids", "root"], "--memfd_uids are numbers of users"),
+        (["--memfd_socket", "s", "--unix_socket", "s"], "two sockets with two paths"),
     ],
 )
 def test_refusals_are_one_line_and_exit_code_2(pipeline, served, tmp_path, capsys, more, message):

@@ -60,6 +60,8 @@ PIECES = {
         b'\x2a\x17\x0a\x04file\x12\x05BYTES\x1a\x01\x01\x2a\x05\x42\x03abc', b'\x3a\x00', b'\x2a\x00',
         b'\x32\x08\x0a\x06result', b'\x22\x0f\x0a\x09visualize\x12\x02\x08\x00', b'\xff', b'\x0b',
         b'\x1a\x01'],
+    "memfd_head": [b'{"path":"/ocr"', b',"query":"a=1"', b',"headers":{"A":"b"', b',"a":"\\u000a"',
+        b',"pixels":[4,6]', b'}', b'"path":"/x"', b'"\xff":"\xff"', b'[', b'1e3', b'4.0', b'-1', b'null'],
     "head": [b'POST /ocr HTTP/1.1', b'hEaD / HTTP/1.1', b'\r\nContent-Length:', b'\r\nTransfer-Encoding:',
         b' chunked', b'5', b'\x0b', b'\xc2\xa0', b'\r\nHost: x', b' ', b'\t', b'\r\n', b':'],
     "json_body": [*(bytes([place]) + b'{' for place in range(0, 22, 3)), b'"image":"QUJD"',

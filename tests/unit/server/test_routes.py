@@ -129,7 +129,9 @@ class Site:
             admission = Admission(limits, dispatcher.queued_ms, 1, monotonic_ns)
             renders = asyncio.Semaphore(2)
             inline = self._inline_pixels
-            ground = Ground(memory.segment, dispatcher, self.metrics, limits, renders, renders, inline)
+            self.ground = ground = Ground(
+                memory.segment, dispatcher, self.metrics, limits, renders, renders, inline
+            )
             self.routes = Routes(self.config, ground, admission, self.table, lambda: "no font")
             sanic.Sanic.test_mode = True
             app = make_app(self.config, self.routes)
@@ -141,9 +143,13 @@ class Site:
             await server.close()
             for connection in list(server.connections):
                 connection.abort()
-            await asyncio.sleep(0.05)
+            for _ in range(10):  # what was aborted is told; a device may still have what was dropped
+                await asyncio.sleep(0.005)
+                if memory.slots.count(FREE) == memory.segment.slots and len(asyncio.all_tasks()) == 1:
+                    break
             dispatcher.stop()
         sanic.Sanic._app_registry.clear()
+        del self.ground, ground
         for part in (self.routes, dispatcher, self.metrics):  # Sanic's classes remember the app for good
             part.__dict__.clear()
 

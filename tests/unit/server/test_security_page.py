@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server import grpc_server, grpc_wire
+from server import grpc_server, grpc_wire, memfd_door, memfd_wire
 from server.config import Limits
 from server.options import LIMIT_HELP
 
@@ -72,6 +72,13 @@ def test_bounds_of_grpc_are_those_of_the_code():
     assert told["grpc.max_metadata_size"] == told["grpc.absolute_max_metadata_size"] == names[0]
     assert told["grpc.max_concurrent_streams"] == names[1]
     assert is_said(PARSERS["gRPC messages"][3].split("; ")[1], grpc_wire.MAX_SMALL)
+
+
+def test_bounds_of_messages_with_memfds_are_those_of_the_code():
+    _, *said = PARSERS["messages with memfds"][3].split("; ")
+    bounds = (memfd_wire.MAX_HEAD, memfd_wire.MAX_DEPTH, memfd_door.MAX_CONNECTIONS, 1000 * memfd_door.IDLE_S)
+    for text, number in zip(said, bounds, strict=True):
+        assert is_said(text, number), (text, number)
 
 
 def test_a_default_that_is_not_the_codes_is_noticed():
