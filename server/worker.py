@@ -41,6 +41,8 @@ _REFRESH_S = 1.0
 _KEEP_ALIVE_S = 75
 #: A connection in use gets so long to end with an answer: who sends on one just as it closes loses a request.
 _IDLE_GRACE_S = 1.0
+#: So long are handshakes waited for that have begun when nothing else is left.
+_GREETING_S = 5.0
 #: Connections the kernel may hold until they are accepted.
 _BACKLOG = 1024
 #: Received bytes that wait for the handler before reading pauses; below it each stop costs a round of
@@ -203,18 +205,20 @@ class Worker:
     async def _drain(self, server: Any) -> int:
         """Stop accepting, answer what is inside, close every connection; returns how many were cut off."""
         self._routes.draining = True
+        closed = asyncio.ensure_future(server.wait_closed())  # knows of handshakes, which Sanic does not
+        await asyncio.sleep(0)  # it begins before the server is closed
         server.close()
         self._socket.close()
         patience_s, told = self._config.drain_timeout_ms / 1000, time.monotonic()
         others = asyncio.gather(self._grpc.stop(patience_s), self._memfd.stop(patience_s))
-        give_up = told + patience_s
-        while server.connections and time.monotonic() < give_up:
+        greeted = told + (min(patience_s, _GREETING_S) if self._certificate else 0)
+        while not closed.done() and time.monotonic() < (told + patience_s if server.connections else greeted):
             if time.monotonic() > told + _IDLE_GRACE_S:
                 for connection in list(server.connections):
                     connection.close_if_idle()
             await asyncio.sleep(_TICK_S)
-        left = len(server.connections)
-        if left:
+        closed.cancel()
+        if left := len(server.connections):
             _log.warning("%d connections cut off: not finished in time", left)
         for connection in list(server.connections):
             connection.abort()

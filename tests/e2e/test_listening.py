@@ -99,6 +99,27 @@ def test_sighup_with_a_new_certificate_loses_no_request(secure):
     assert handshake(server) == der("one")
 
 
+def test_handshakes_that_have_begun_before_sighup_are_finished_after_it(tmp_path):
+    cert, key = put(tmp_path, "one")
+    config = fake_config(
+        tmp_path / "models", workers=2, config={"access": Access(tls_cert=cert, tls_key=key)}
+    )
+    context = ssl._create_unverified_context()
+    with Server(config, tmp_path) as server, contextlib.ExitStack() as stack:
+        server.wait_ready()
+        starts = server.starts()
+        address = ("127.0.0.1", server.port)
+        plain = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(8)]
+        assert handshake(server) == der("one")  # a worker takes connections in turn: those before it as well
+        os.kill(server.process.pid, signal.SIGHUP)
+        # Two devices, then one worker after another: as its successor is there, the first is told to leave.
+        wait_for(lambda: server.starts() >= starts + 3 and server.log().count("worker-2 ready") == 1)
+        for each in plain:
+            connection = http.client.HTTPSConnection(*address, timeout=10)
+            with contextlib.closing(connection), context.wrap_socket(each) as connection.sock:
+                assert exchange(connection, body(PAGE))[0] == 200
+
+
 def test_what_is_no_tls_is_shut_out(secure):
     server, _ = secure
     with contextlib.closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as client:
