@@ -187,21 +187,23 @@ def test_many_threads_share_a_client(memory, path):
 
 
 def test_many_at_once_in_one_loop_and_one_that_is_cancelled(memory, path):
-    async def work():
+    large = np.zeros((300, 400, 3), np.uint8)
+
+    async def work(site, device):
         async with AsyncClient(f"memfd://{path}") as client:
-            large = np.zeros((300, 400, 3), np.uint8)
             dropped = asyncio.create_task(client.infer("/toy", large))
-            found = await asyncio.gather(*(client.infer("/toy", PICTURE) for _ in range(8)))
+            await asyncio.to_thread(wait_for, lambda: site.taken, what="the door has taken it")
+            others = [asyncio.create_task(client.infer("/toy", PICTURE)) for _ in range(8)]
             dropped.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await dropped
-            return found
+            device.gate.set()
+            return await asyncio.gather(*others)
 
     before = open_fds()
-    with door(memory, path) as (_, device):
+    with door(memory, path) as (site, device):
         device.gate.clear()
-        threading.Timer(0.02, device.gate.set).start()
-        assert asyncio.run(work()) == [TOY] * 8
+        assert asyncio.run(work(site, device)) == [TOY] * 8
     assert open_fds() <= before
 
 
