@@ -15,6 +15,8 @@ from pipelines.core.config import Generation, PipelineConfig
 
 #: In ``Config.plans``: it is served without the plan that it wants.
 NO_PLAN_YET = "missing"
+#: Exit code of ``python -m server plan`` where some pipelines got a new plan and others none.
+SOME_PLANS_MADE = 3
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

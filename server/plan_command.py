@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from pipelines.core.download import locked
 from pipelines.core.errors import ConfigError
 from pipelines.core.models import ModelStore
+from server.config import SOME_PLANS_MADE
 from server.conversion import Converter
 from server.cores import Machine
 from server.launch import child_command
@@ -29,7 +31,14 @@ _HEADINGS = ("engine", "precision", "load ms", "difference", "verdict")
 
 
 def run_plan(argv: Sequence[str]) -> int:
-    """Run ``argv`` (behind ``plan``); returns the exit code. Raises ConfigError."""
+    """Run ``argv`` (behind ``plan``).
+
+    Returns:
+        The exit code: 0; 2 when no plan came of it; SOME_PLANS_MADE when one did and another failed.
+
+    Raises:
+        ConfigError: nothing can be planned.
+    """
     args = parse(argv)
     if args.for_server:
         _give_way(args.for_server)
@@ -40,28 +49,37 @@ def run_plan(argv: Sequence[str]) -> int:
         raise ConfigError("nothing is left to a plan: add --use_hpip, or --precision auto")
     if Converter(args, store, machine, _saying(args), _patience(args)).convert(found, asked_only=False):
         found = resolve(args, store, machine)
-    wanting = [each for each in found if each.wants_plan]
-    for number, resolved in enumerate(wanting):
-        page = "\n".join(_planned(args, store, resolved, machine))
-        sys.stdout.write("\n" * (number > 0) + page + "\n")
-    return 0
+    made, failed = 0, 0
+    apart: tuple[str, ...] = ()
+    for resolved in (each for each in found if each.wants_plan):
+        facts = facts_of(resolved)
+        try:
+            plan, path, new = _planned(args, store, resolved, facts, machine)
+        except ConfigError as fault:  # the other pipelines can have theirs
+            failed += 1
+            _saying(args)(f"{facts.pipeline}: {fault}")
+            continue
+        made += new
+        sys.stdout.write("\n".join((*apart, *table(plan), "", str(path), "")))
+        apart = ("",)
+    return (SOME_PLANS_MADE if made else 2) if failed else 0
 
 
 def _planned(
-    args: argparse.Namespace, store: ModelStore, resolved: Resolved, machine: Machine
-) -> Iterator[str]:
-    """The plan of one pipeline, made where there is none yet, and where it is kept, in lines."""
-    facts, say = facts_of(resolved), _saying(args)
+    args: argparse.Namespace, store: ModelStore, resolved: Resolved, facts: Facts, machine: Machine
+) -> tuple[Plan, Path, bool]:
+    """The plan of one pipeline, where it is kept, and whether it was made now. Raises ConfigError."""
+    say = _saying(args)
     path = plan_path(store.root, facts)
     with locked(path.with_suffix(".lock"), lambda: say("another process makes this plan: waiting")):
-        plan = None if args.replan else read_plan(store.root, facts, say)
-        if plan is None:
-            references = {role: facts.models[role].reference for role in resolved.models}
-            trusted = pipeline_config(args, store, resolved, references, {})
-            bounds = Bounds.of(facts.device, machine, _patience(args))
-            plan = make_plan(facts, resolved, trusted, store.root, lambda row: say(_words(row)), bounds)
-            write_plan(store.root, plan)
-    yield from (*table(plan), "", str(path))
+        if not args.replan and (kept := read_plan(store.root, facts, say)) is not None:
+            return kept, path, False
+        references = {role: facts.models[role].reference for role in resolved.models}
+        trusted = pipeline_config(args, store, resolved, references, {})
+        bounds = Bounds.of(facts.device, machine, _patience(args))
+        plan = make_plan(facts, resolved, trusted, store.root, lambda row: say(_words(row)), bounds)
+        write_plan(store.root, plan)
+    return plan, path, True
 
 
 def _saying(args: argparse.Namespace) -> Callable[[str], None]:

@@ -6,7 +6,7 @@ import logging
 import subprocess
 from collections.abc import Sequence
 
-from server.config import NO_PLAN_YET
+from server.config import NO_PLAN_YET, SOME_PLANS_MADE
 from server.crew import Crew
 
 _log = logging.getLogger(__name__)
@@ -42,9 +42,11 @@ class Planning:
         if code is None:
             return False
         self._process = None
-        if code:
+        if code == SOME_PLANS_MADE:
+            _log.warning("not every pipeline got a plan")
+        elif code:
             _log.warning("no plan was made (exit code %d): the server goes on without", code)
-        return code == 0
+        return code in {0, SOME_PLANS_MADE}
 
     def _start(self, crew: Crew) -> None:
         if crew is self._last:

@@ -132,7 +132,7 @@ def _file(actions: Actions, path: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers of thousands of digits
         raise ConfigError(f"{path}: no valid TOML: {error}") from None
     known = {key: action for key, action in actions.items() if key != "config"}
     values = {}

@@ -35,10 +35,12 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
 _YOUNG_S = 10.0
 #: How often a child is looked at; memory fills at some GB a second.
 _LOOK_S = 0.02
+#: How many times its bound a child may take at most, with what it waited for a processor.
+_STARVED = 8
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What one child may take: wall time, and memory of its own."""
+    """What one child may take: wall time without waiting for a processor, and memory of its own."""
 
     seconds: float
     memory_bytes: int
@@ -152,14 +154,29 @@ def _watched(
     child: subprocess.Popen[bytes], bounds: Bounds
 ) -> tuple[Literal["", "crashed", "timed out", "too large"], str]:
     """Wait for the child; how it exceeded its bounds, if it did."""
-    deadline = time.monotonic() + bounds.seconds
+    started = time.monotonic()
     while child.poll() is None:
-        if time.monotonic() > deadline:
+        taken = time.monotonic() - started
+        if taken > bounds.seconds and taken > min(
+            bounds.seconds + starved_s(child.pid), bounds.seconds * _STARVED
+        ):
             return "timed out", f"not done after {bounds.seconds:.0f} s"
         if own_bytes(child.pid) > bounds.memory_bytes:
             return "too large", f"more than {bounds.memory_bytes >> 20} MiB"
         time.sleep(_LOOK_S)
     return "", ""
+
+
+def starved_s(pid: int) -> float:
+    """Seconds that the thread of a process that waited longest for a processor has waited; 0: nobody counts.
+
+    Source: the second field of ``schedstat`` (proc_pid_schedstat(5)), nanoseconds in run queues.
+    """
+    waited = [0.0]
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # a thread that has ended
+            waited.append(int(file.read_text().split()[1]) / 1e9)
+    return max(waited)
 
 
 def _death(code: int, log: Path) -> str:

@@ -233,9 +233,11 @@ def _vectors(answer: Any, count: int) -> NDArray[np.float32]:
     """The embeddings of an answer in the order of their texts, each of length 1."""
     try:
         rows = sorted(answer["data"], key=lambda row: int(row["index"]))
-        found = np.array([row["embedding"] for row in rows], np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            found = np.array([row["embedding"] for row in rows], np.float32)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise Upstream("The embedding service's answer holds no embeddings") from None
     if found.ndim != 2 or len(found) != count or not found.shape[1] or not np.isfinite(found).all():
         raise Upstream("The embedding service's answer does not fit the question")
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+    lengths = np.linalg.norm(found.astype(np.float64), axis=1, keepdims=True)  # squares of float32 overflow
+    return np.asarray(found / np.maximum(lengths, 1e-12), np.float32)

@@ -40,6 +40,7 @@ from server.keys import parse_keys
 from server.lax import InvalidValue, convert
 from server.protocol import Connection
 from tests.fuzz.door_targets import call, form, memfd_head, tensors
+from tests.fuzz.outside_targets import llm_answer, settings_file
 from tests.fuzz.request_targets import address, head, json_body, query, series, vector
 from tests.reference import jsonscan as slow
 
@@ -267,5 +268,6 @@ TARGETS = {
     for target in (
         json_scan, lax, base64, image_header, csv, pipeline_yaml, model_folder, scaler_pickle, api_keys,
         chunked, form, tensors, call, memfd_head, document, head, json_body, query, vector, address, series,
+        llm_answer, settings_file,
     )
 }  # fmt: skip

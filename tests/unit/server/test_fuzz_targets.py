@@ -76,6 +76,14 @@ PIECES = {
         b':81', b'?', b'#', b'[::1]', b'%2f', b'\xef\xbc\x8f', b'evil.test'],
     "series": [b't,a\n', b'2024-01-01', b'2024-01-01 00:00:00', b',1.5\n', b',', b'\n', b'"', b'1',
         b'+0100', b'nan', b'Z', b'99999999999999999999', b'1e400', b'UTC'],
+    "llm_answer": [b'{"choices":[{"message":{"content":', b'"{\\"total\\": \\"5\\"}"', b'}}]}', b'{"data":[',
+        b'{"index":0,"embedding":[1,2]}', b',{"index":1,"embedding":[3e38,-3e38]}', b']}', b'null',
+        b'```json\n', b'"total": ', b'"5"', b'"\\n"', b'\xe9\x87\x91\xe9\xa2\x9d', b'\xef\xbc\x9a',
+        b'total: ', b'\n', b'{', b'}', b'[', b']', b'"', b'\\', b'9' * 5000, b'1e999', b'true', b' \xc2\xa0'],
+    "settings_file": [b'port = ', b'use_hpip = ', b'max_body_bytes = ', b'"64M"', b'host = ', b'"\\u007f"',
+        b'pipeline = ', b'workers = ', b'8081', b'true', b'"text"', b'\n', b'9' * 5000, b'inf', b'nan',
+        b'[[a]]\n', b'2024-01-01', b'[', b'"a"', b']', b'a.b = ', b'#', b"'''", b'x = ', b'-1',
+        b'0x7f', b'1e400'],
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from server.config import NO_PLAN_YET, Config
+from server.config import NO_PLAN_YET, SOME_PLANS_MADE, Config
 from server.planning import Planning
 from tests.conditions import wait_for
 
@@ -60,6 +60,12 @@ def test_a_failure_is_said_and_not_tried_again(start, caplog):
         assert not any(steps(planning, crew))
     assert "no plan was made (exit code 2)" in caplog.text
     assert not planning.step(crew) and not planning.pids
+
+
+def test_what_some_pipelines_got_is_news(start, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert steps(start(exits(SOME_PLANS_MADE)), Crew())[-1]
+    assert "not every pipeline got a plan" in caplog.text
 
 
 def test_the_next_crew_gets_its_own(start):

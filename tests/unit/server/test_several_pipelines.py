@@ -12,7 +12,7 @@ from pipelines.core.models import ModelStore
 from pipelines.core.registry import load_pipeline
 from server.build import build_config
 from server.cli import main
-from server.config import Config, DeviceConfig
+from server.config import SOME_PLANS_MADE, Config, DeviceConfig
 from server.options import parse
 from server.ownership import check_routes, owners
 from server.plan import plan
@@ -204,3 +204,25 @@ def test_every_pipeline_gets_a_plan_and_a_shared_model_one_precision(build, opti
         {"text_recognition": "bf16"},
         {"table_structure": "bf16", "text_recognition": "bf16"},
     ]
+
+
+def test_a_pipeline_without_a_plan_keeps_no_other_from_its_own(build, options, made, capsys, monkeypatch):
+    make = server.plan_command.make_plan
+
+    def fail(facts, *given):
+        if facts.pipeline == "ocr":
+            raise ConfigError("no plan can be made: fake on det: crashed")
+        return make(facts, *given)
+
+    monkeypatch.setattr(server.plan_command, "make_plan", fail)
+    plan = ["plan", *options, "--precision", "auto"]
+    assert main(plan) == SOME_PLANS_MADE
+    printed = capsys.readouterr()
+    assert "ocr: no plan can be made: fake on det: crashed\n" in printed.err
+    assert printed.out.startswith("table_recognition on ")
+    assert main(plan) == 2, "nothing new came of it"
+    assert made == ["table_recognition"]
+
+    config, said = build("--precision", "auto")
+    assert len(said) == 1
+    assert [bool(each.precisions) for each in config.pipelines] == [False, True]

@@ -2,12 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
+import server.trials
 from pipelines.core.config import PipelineConfig
 from pipelines.core.download import locked
 from pipelines.core.errors import ConfigError
@@ -18,7 +22,8 @@ from server.plan_child import Order, Report, Trial
 from server.plan_facts import facts_of
 from server.plan_file import Choice, read_plan, write_plan
 from server.resolved import Resolved
-from server.trials import Bounds, Outcome, make_plan, run_child
+from server.trials import Bounds, Outcome, make_plan, run_child, starved_s
+from tests.conditions import wait_for
 from tests.fakes import fake_models
 
 PATIENT = Bounds(100.0, 4 << 30)
@@ -196,6 +201,30 @@ def test_an_engine_that_hangs_is_ended(tmp_path):
     assert (outcome.end, outcome.words) == ("timed out", "not done after 3 s")
     assert outcome.report.load_ms is None
     assert not [pid for pid in psutil.pids() if _is_trial_of(pid, bench.root)]
+
+
+def test_what_a_trial_waits_for_a_processor_is_not_its_time(tmp_path, monkeypatch):
+    """But it ends, whatever the machine does."""
+    bench, asked = Bench(tmp_path, detection={"bf16": {"load": "hang"}}), []
+    monkeypatch.setattr(server.trials, "starved_s", lambda pid: asked.append(pid) or 1e9)
+    started = time.monotonic()
+    assert run_child(bench.order(precision="bf16"), Bounds(0.5, 4 << 30)).end == "timed out"
+    assert time.monotonic() - started >= 4.0
+    assert len(set(asked)) == 1
+
+
+def test_a_process_that_others_keep_from_its_processor_is_starved():
+    children = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for child, policy in zip(children, (os.SCHED_OTHER, os.SCHED_IDLE), strict=True):
+            os.sched_setaffinity(child.pid, {min(os.sched_getaffinity(0))})
+            os.sched_setscheduler(child.pid, policy, os.sched_param(0))
+        wait_for(lambda: starved_s(children[1].pid) > 0.2, what="the idle one waits")
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert starved_s(children[0].pid) == 0.0
 
 
 def test_an_engine_that_grows_is_ended(tmp_path):
