@@ -3,6 +3,7 @@
     python -m benchmarks.bench_ocr                        everything, 80 minutes on two cores
     python -m benchmarks.bench_ocr --budget-minutes 20 --rounds 1    the same with fewer requests
     python -m benchmarks.bench_ocr --quick                does it work? figures mean nothing
+    python -m benchmarks.bench_ocr --peers all            RapidOCR and OCR libraries too (ocr_peers.py)
 
 Builds PaddleX's environment on first use, renders the image set, checks that all servers read the
 same texts, then loads one server at a time: closed loop (``--clients``) and open loop (Poisson
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bench_engine, compare, load, pages, peers, process
+from . import bench_engine, compare, load, ocr_peers, pages, peers, process
 from .common import ROOT, parser, report, summary
 
 #: The level whose tail is compared; it gets ``--requests``, every other one ``--other-requests``.
@@ -34,6 +35,10 @@ ORDER = (
 )  # fmt: skip
 #: How a time budget is shared: slow servers get more, so that all send about as many requests.
 WEIGHTS = {peers.PADDLEX_DEFAULT: 3.0, peers.PADDLEX_ONNX: 2.0, peers.PADDLE: 1.5}
+#: Measured passes of an OCR library over the images.
+LIBRARY_PASSES = 3
+#: Whose texts those of the peers beside PaddleX are compared with: the same files in f32.
+REFERENCE = "ours v6 onnxruntime"
 #: Passes over the images of the bare engine, per form and round.
 BARE_PASSES = 3
 #: Clients of each warm-up pass: alone, as all cores work for one request, and together, so that both forms
@@ -88,9 +93,9 @@ class Cell:
 class Bench:
     """State of one run of the benchmark."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, servers: dict[str, peers.Server] | None = None) -> None:
         self.options = options
-        self.servers = peers.standard(options.peers)
+        self.servers = servers or peers.standard(options.peers_dir)
         # The first sheets are the small ones.
         self.images = pages.render_all(peers.font())[: 3 if options.quick else None]
         self.bodies = [load.ocr_body(image) for image in self.images]
@@ -103,7 +108,8 @@ class Bench:
 
     def run(self) -> None:
         """All rounds. A server that does not come up is noted and left out."""
-        names = [name for name in ORDER if not self.options.only or name in self.options.only]
+        order = ORDER if peers.PADDLEX_ONNX in self.servers else tuple(self.servers)
+        names = [name for name in order if not self.options.only or name in self.options.only]
         rounds = [names[:: -1 if number % 2 else 1] for number in range(self.options.rounds)]
         visits = [(number, name) for number, order in enumerate(rounds) for name in order]
         for place, (number, name) in enumerate(visits):
@@ -124,7 +130,7 @@ class Bench:
         server, port = self.servers[name], process.free_port()
         if server.prepare and name not in self.startup_s:
             subprocess.run(server.prepare, check=True, cwd=ROOT)
-        log = self.options.peers / "logs" / f"{name.replace(' ', '-')}.log"
+        log = self.options.peers_dir / "logs" / f"{name.replace(' ', '-')}.log"
         with process.running(server.on(port), port, log, ready_path=server.ready_path, env=server.env) as (
             pid,
             took,
@@ -219,11 +225,19 @@ def _options() -> argparse.Namespace:
     options.add_argument("--other-requests", type=int, default=104, help="at each other level, per server")
     options.add_argument("--clients", type=_clients, default=[1, 2, 4, 8, 16], metavar="N,N,...")
     options.add_argument("--rounds", type=int, default=2, help="starts of each server")
-    options.add_argument("--only", action="append", choices=ORDER, help="only this server (repeatable)")
+    options.add_argument("--only", action="append", metavar="ROW", help="only this server (repeatable)")
     options.add_argument("--no-bare", action="store_true", help="leave the bare engine out")
     options.add_argument("--no-open", action="store_true", help="leave the open loop out")
     options.add_argument(
-        "--peers", type=Path, default=peers.DEFAULT_FOLDER, help="folder for environments and logs"
+        "--peers", choices=("paddlex", "all"), default="paddlex",
+        help="all: afterwards RapidOCR behind FastAPI too, and OCR libraries on one core (PP-OCRv6 small)",
+    )  # fmt: skip
+    options.add_argument(
+        "--peers-dir",
+        type=Path,
+        default=peers.DEFAULT_FOLDER,
+        metavar="DIR",
+        help="for environments and logs",
     )
     found = options.parse_args()
     if found.quick:
@@ -238,10 +252,25 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         yield cell.row()
 
 
+def _others(options: argparse.Namespace) -> tuple[Bench, dict[str, Any]]:
+    """Peers beside PaddleX: what is served, and libraries. Printed, and for the report."""
+    bench = Bench(options, ocr_peers.servers(options.peers_dir))
+    bench.run()
+    passes = 1 if options.quick else LIBRARY_PASSES
+    libraries = list(ocr_peers.libraries(options.peers_dir, bench.images, passes))
+    found = list(rows(bench))
+    print("\n" + compare.report_text(found, {}, [], bench.startup_s))
+    print("\n" + ocr_peers.report_text(libraries))
+    reference = bench.texts.get(REFERENCE)
+    texts = {name: ocr_peers.agreement(each, reference) for name, each in bench.texts.items() if reference}
+    return bench, {"served": found, "libraries": libraries, "agreement": texts}
+
+
 def main() -> None:
     options = _options()
     bench = Bench(options)
     bench.run()
+    others, more = _others(options) if options.peers == "all" else (None, None)
     found = list(rows(bench))
     agreement = compare.agreement(bench.texts)
     kept = compare.kept_characters(bench.texts)
@@ -251,11 +280,11 @@ def main() -> None:
     report(
         "ocr", found, options=vars(options), path=options.json, agreement=agreement, targets=targets,
         startup_s=bench.startup_s, bare=bench.bare, errors=bench.errors,
-        peers=peers.paddlex_versions(options.peers),
-        lines=[len(texts) for texts in next(iter(bench.texts.values()), [])],
+        peers=peers.paddlex_versions(options.peers_dir),
+        lines=[len(texts) for texts in next(iter(bench.texts.values()), [])], others=more,
     )  # fmt: skip
-    if bench.errors:
-        raise SystemExit(f"not measured: {', '.join(bench.errors)}")
+    if errors := [*bench.errors, *(others.errors if others else ())]:
+        raise SystemExit(f"not measured: {', '.join(errors)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """PaddleX's own serving as a peer: its environment, its configuration, its command line.
 
-Everything lies in ``benchmarks/.peers`` (or ``--peers DIR``): one virtual environment that is
-built once, and the pipeline YAMLs. The weights are the ones this project's model store resolves,
+Everything lies in ``benchmarks/.peers`` (or the folder that a benchmark is given): one virtual environment
+that is built once, and the pipeline YAMLs. The weights are the ones this project's model store resolves,
 so both sides read the same files.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,17 +61,26 @@ class Server(NamedTuple):
         return [part.replace("{port}", str(port)) for part in self.command]
 
 
-def paddlex_python(folder: Path, environment: str = "paddlex") -> Path:
-    """The interpreter of one of :data:`ENVIRONMENTS`, which is built on first use (about 1.7 GB, minutes)."""
-    home, requirements = folder / environment, ENVIRONMENTS[environment]
+def paddlex_python(folder: Path, name: str = "paddlex") -> Path:
+    """The interpreter of one of :data:`ENVIRONMENTS` (about 1.7 GB, minutes)."""
+    return environment(folder, name, ENVIRONMENTS[name])
+
+
+def environment(
+    folder: Path, name: str, requirements: Sequence[str], interpreter: str = sys.executable
+) -> Path:
+    """The Python of an environment that holds ``requirements``, which is built on first use."""
+    home = folder / name
     python, stamp = home / "bin" / "python", home / "requirements.txt"
     wanted = "\n".join(requirements) + "\n"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"building {home}: {' '.join(requirements)}", flush=True)
-    venv.create(home, clear=True, with_pip=True)
+    subprocess.run([interpreter, "-m", "venv", "--clear", str(home)], check=True)
     _pip(python, *requirements)
-    if subprocess.run([python, "-c", "import cv2"], check=False, capture_output=True).returncode:
+    if subprocess.run([python, "-c", "import cv2"], check=False, capture_output=True).returncode and any(
+        "paddlex" in each for each in requirements
+    ):
         _pip(python, "--no-deps", "--force-reinstall", HEADLESS)
     stamp.write_text(wanted)
     return python
