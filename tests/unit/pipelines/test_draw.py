@@ -46,6 +46,12 @@ def test_a_file_that_is_no_font_counts_as_none(tmp_path):
     assert (Pen(lambda: str(tmp_path / "font.ttf")).line("text", 40, 20) == 255).all()
 
 
+def test_what_a_font_costs_is_paid_once_in_a_process():
+    one, other = Pen(ModelStore().font), Pen(ModelStore().font)
+    assert one.font(20) is other.font(20)
+    assert one.font(20) is not one.font(21)
+
+
 def test_left_is_the_page_under_the_palette_of_the_reference(pen):
     page = np.full((50, 100, 3), 100, np.uint8)
     quads = np.stack([box(5, 5, 40, 20), box(50, 25, 90, 45)])
