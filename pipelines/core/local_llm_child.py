@@ -65,7 +65,10 @@ def main(path: str, threads: int) -> None:
     threading.Thread(target=_questions, args=(waiting,), daemon=True).start()
     import openvino_genai as genai  # noqa: PLC0415 - takes seconds, and the input is watched meanwhile
 
-    model = genai.LLMPipeline(path, "CPU", INFERENCE_NUM_THREADS=threads)
+    scheduler = genai.SchedulerConfig()
+    scheduler.enable_prefix_caching = False  # no question leaves a trace in the answer to the next
+    scheduler.max_num_batched_tokens = MAX_QUESTION + MAX_ANSWER  # a question is read in one piece
+    model = genai.LLMPipeline(path, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads)
     while True:
         found = _answer(model, genai, json.loads(waiting.get()))
         answers.write(json.dumps(found) + "\n")
