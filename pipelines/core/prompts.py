@@ -1,15 +1,17 @@
 """Prompts for extraction: the words are in ``prompts.yml``, this file puts them together.
 
-Text of a document is somebody else's. It stands between tags with a random number in their name, so that
-no document can close them, and the system message says what that means.
+Text of a document is somebody else's. It stands between tags whose name is made from that very text and
+is nowhere in it, so that no document can close them, and the system message says what that means. The same
+question is the same prompt: a random name changes a small model's answers from one time to the next.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-import secrets
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +54,7 @@ def prompt(
 ) -> list[dict[str, str]]:
     """The messages that ask for the values of ``keys`` in ``content``, a text or a table as HTML."""
     words = _words()["zh" if _is_chinese(content, keys) else "en"]
-    tag = f"document-{secrets.token_hex(8)}"
+    tag = next(name for name in map(partial(_tag, content), count()) if name not in content)
     parts = [
         wording.task_description or words[kind]["task"],
         f"{words['rules']}: {wording.rules_str}" if wording.rules_str else "",
@@ -64,6 +66,12 @@ def prompt(
     system = words["system"].replace("{tag}", tag)
     user = "\n\n".join(part for part in parts if part)
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def _tag(content: str, number: int) -> str:
+    """A name that whoever writes ``content`` can neither guess nor, but by 2^64 attempts, put into it."""
+    digest = hashlib.blake2b(content.encode(errors="replace"), digest_size=8, salt=number.to_bytes(8))
+    return f"document-{digest.hexdigest()}"
 
 
 def _example(wording: Wording, title: str) -> str:
