@@ -70,7 +70,9 @@ def prompt(
 
 def _tag(content: str, number: int) -> str:
     """A name that whoever writes ``content`` can neither guess nor, but by 2^64 attempts, put into it."""
-    digest = hashlib.blake2b(content.encode(errors="replace"), digest_size=8, salt=number.to_bytes(8))
+    digest = hashlib.blake2b(
+        content.encode(errors="replace"), digest_size=8, salt=number.to_bytes(8, "little")
+    )
     return f"document-{digest.hexdigest()}"
 
 
