@@ -154,6 +154,7 @@ def _say(message: dict[str, Any]) -> None:
 def main(argv: list[str]) -> int:
     """Serve one document; returns the exit code."""
     from kernels.segment import set_parent_death_signal, set_process_name  # noqa: PLC0415
+    from server.turns import take_long_turns  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(description="Renders one document; started by a worker only.")
     for option in ("parent-pid", "file-fd", "pixel-fd", "limit", "max-pixels", "memory-bytes", "cpu-s"):
@@ -163,6 +164,7 @@ def main(argv: list[str]) -> int:
     set_process_name("render")
     if not set_parent_death_signal(signal.SIGKILL, options.parent_pid):
         return 1
+    take_long_turns()
     _limit(options.memory_bytes, options.cpu_s)
     try:
         opener = open_pdf if options.kind == "pdf" else open_tiff

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -26,7 +25,9 @@ from kernels.segment import EMPTY, READY, monotonic_ns
 from kernels.slots import Slots
 from pipelines.core.errors import ConfigError
 from server.child import Child, enter
+from server.heap import keep_heap
 from server.protocol import Protocol
+from server.turns import take_long_turns, take_short_turns
 
 if TYPE_CHECKING:
     from server.config import Boot, Config
@@ -49,10 +50,9 @@ _BACKLOG = 1024
 #: system calls, above it one slow handler holds more memory.
 _BUFFER_BYTES = 1 << 20
 #: With so few cores for a worker, devices included, a JPEG of up to so many pixels (VGA: 0.9 ms) is decoded
-#: on the event loop: a thread would not work beside anything, and going there costs 0.15 ms of CPU.
+#: on the event loop: a thread would not work beside anything, and going there costs 0.15 ms of CPU. Who has
+#: set a latency budget wants the loop free for the next refusal instead (p99 5 ms instead of 8 on one core).
 _CROWDED_CORES, _INLINE_PIXELS = 2, 640 * 480
-#: Parameters of glibc's mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: The supervisor tries again: a file of keys that cannot be read now may be one that is being written.
 _EXIT_FAILED = 1
 
@@ -89,7 +89,7 @@ class Worker:
         config = boot.config
         self._config, self._segment, self._lane = config, segment, lane
         self._socket = socket.socket(fileno=boot.listen_fd)
-        self._threads = ThreadPoolExecutor(_threads(), thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(_threads(), "decode", initializer=take_long_turns)
         table = Table.of(config)
         metrics = Metrics(table, lane.counters)
         self._dispatcher = Dispatcher(
@@ -111,7 +111,7 @@ class Worker:
         )
         # A client that reads slowly must not hold up documents of others: half the children are never its.
         renders, paced = asyncio.Semaphore(_threads()), asyncio.Semaphore(_threads() // 2)
-        inline = _INLINE_PIXELS if _is_crowded(config.workers) else 0
+        inline = _INLINE_PIXELS if _decodes_inline(config) else 0
         fetcher = Fetcher(config.access, config.limits) if config.access.url_hosts else None
         share = (config.cache_mb << 20) // config.workers
         answers = AnswerCache(share, config, metrics) if share else None
@@ -265,30 +265,20 @@ def _threads() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
-def _is_crowded(workers: int) -> bool:
+def _decodes_inline(config: Config) -> bool:
     """Whether there are so few cores for each worker that its loop alone can use its part of them."""
-    return len(os.sched_getaffinity(0)) <= _CROWDED_CORES * workers
-
-
-def _keep_heap() -> None:
-    """Have glibc keep freed buffers of the size of bodies instead of returning them to the system.
-
-    Each request allocates and frees its body several times over; getting fresh pages for that took a
-    quarter of the CPU time of a 350 KB request (280 page faults). Other C libraries are left alone.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 8 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 32 << 20)
+    crowded = len(os.sched_getaffinity(0)) <= _CROWDED_CORES * config.workers
+    return crowded and not config.limits.latency_budget_ms
 
 
 def main(argv: list[str]) -> int:
     """Run a worker; returns the exit code."""
-    _keep_heap()
+    keep_heap()
     child = enter(argv)
     # OpenCV's own bound on what a lying header can make it allocate; read when the library is loaded.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(child.boot.config.limits.max_pixels)
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    take_short_turns()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -11,6 +11,7 @@ import sys
 if __name__ == "__main__" and sys.path and sys.path[0] == __file__.rpartition("/")[0]:
     del sys.path[0]  # a script's own folder; its file names are not top-level modules
 
+import contextlib
 import json
 import os
 import queue
@@ -59,6 +60,8 @@ def _schema(keys: list[str]) -> dict[str, Any]:
 def main(path: str, threads: int) -> None:
     """Serve until the input ends."""
     os.nice(_NICE)
+    with contextlib.suppress(OSError):  # a batch process never pushes another from a core
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
