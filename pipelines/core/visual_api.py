@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from .box_rules import MERGE_MODES, Boxes, BoxRules
 from .chat_settings import ChatOptions
@@ -198,7 +200,8 @@ class VisualForm(DocumentForm[VisualSettings]):
         """Raises PipelineError and BadRequest."""
         settings = VisualSettings(request, config)
         seals = settings.seals.params() if settings.seals else None
-        return VisualParams(settings.reading(), settings.rules, settings.tables, seals=seals)
+        reading = msgspec.structs.replace(settings.reading(), drawn=self.visualize(request, config))
+        return VisualParams(reading, settings.rules, settings.tables, seals=seals)
 
     def settings(self, request: VisualRequest, config: PipelineConfig) -> VisualSettings:
         """As in :class:`VisualSettings`."""
@@ -207,6 +210,10 @@ class VisualForm(DocumentForm[VisualSettings]):
     def angle(self, found: VisualPage) -> int:
         """As the device says."""
         return found.ocr.angle
+
+    def flat(self, found: VisualPage) -> NDArray[np.uint8] | None:
+        """As the device unwarped it."""
+        return found.ocr.flat
 
     def pruned(self, found: VisualPage, settings: VisualSettings) -> dict[str, Any]:
         """Settings, blocks, preparation, layout, and the page's lines."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,11 +37,12 @@ def page_cost_ms(params: VisualParams, height: int, width: int) -> float:
 
 
 def page_bytes(params: VisualParams, height: int, width: int) -> int:
-    """Upper bound of a packed page: its texts as lines, in blocks, in tables and on seals."""
+    """Upper bound of a packed page: its texts as lines, in blocks, in tables and on seals; pixels once."""
     times = 7 if params.tables else 3
     seals = reading_bytes(params.seals, height, width) if params.seals else 0
     parts = _LAYOUT_BYTES + params.tables * _TABLE_BYTES + seals
-    return times * reading_bytes(params.ocr, height, width) + parts
+    texts = reading_bytes(msgspec.structs.replace(params.ocr, drawn=False), height, width)
+    return (times - 1) * texts + reading_bytes(params.ocr, height, width) + parts
 
 
 class PageReader:
@@ -62,6 +64,7 @@ class PageReader:
     def read(self, image: NDArray[np.uint8], params: VisualParams) -> Part[VisualPage]:
         """One page, from pixels to blocks. What does not wait for each other runs side by side."""
         image, angle = yield from self._reader.upright(image, params.ocr.doc_orientation)
+        image = yield from self._reader.flat(image, params.ocr.doc_unwarping)
         parts: list[Part[Any]] = [self._find(image, params), self._reader.read(image, params.ocr, angle)]
         layout, page = yield from side_by_side(parts)
         if params.ocr.expect and params.ocr.expect not in page.texts:
@@ -76,6 +79,8 @@ class PageReader:
         again = {}
         for number in shared_blocks(inside, layout.labels, own):  # in turn: each takes a page of memory
             again[number] = yield from self._texts(image, layout.rows[number, 2:6], params)
+        if params.ocr.doc_unwarping and params.ocr.drawn:
+            page = msgspec.structs.replace(page, flat=image)
         blocks = blocks_of(page, layout, inside, again, own, image.shape[1])
         return VisualPage(page, layout, blocks, tables, texts, list(seals.values()))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from .box_yaml import module_rules
 from .chat_yaml import beta_chat_options, v3_chat_options
 from .errors import ConfigError
 from .ocr_api import OcrOptions
-from .ocr_yaml import v3_options
+from .ocr_yaml import page_options, v3_options
+from .page_settings import UNWARPING_LEFT_OUT
 from .visual_api import SEAL_READING, VisualOptions
 from .yaml_config import ENGINE_KEYS, MODULE_KEYS, Section
 
-_NO_UNWARPING = "unwarping of pages: this server has no such model"
 _NO_FORMULAS = "formulas: this server has no such model"
 _NO_SEALS = "text of seals: the YAML has no SealRecognition"
 #: The OCR pipeline inside gets pages that are prepared already.
@@ -20,7 +22,7 @@ _NO_PAGES: dict[str, Any] = {"use_doc_preprocessor": False, "use_textline_orient
 #: Of the 2024 generation.
 _BETA_MODELS = (
     "layout_model", "text_det_model", "text_rec_model", "doc_image_ori_cls_model",
-    "doc_image_unwarp_model", "table_model", "seal_text_det_model", "unwarp_model",
+    "doc_image_unwarp_model", "table_model", "seal_text_det_model",
 )  # fmt: skip
 
 
@@ -30,7 +32,6 @@ def v3_visual_options(own: Section) -> VisualOptions:
     modules, pipelines = own.section("SubModules").skip("Embedding"), own.section("SubPipelines")
     chat = v3_chat_options(modules)
     parser = pipelines.section("LayoutParser").skip("pipeline_name", "use_general_ocr", *ENGINE_KEYS)
-    use_pages = parser.take("use_doc_preprocessor", bool, True)
     tables = parser.take("use_table_recognition", bool, True)
     seals = parser.take("use_seal_recognition", bool, True)
     formulas = parser.take("use_formula_recognition", bool, True)
@@ -38,20 +39,21 @@ def v3_visual_options(own: Section) -> VisualOptions:
     layout = parts.section("LayoutDetection")
     rules = module_rules(layout, "SubPipelines.LayoutParser.SubModules.LayoutDetection")
     layout.skip(*MODULE_KEYS, "batch_size").finish()
-    pages = inner.section("DocPreprocessor").skip("pipeline_name", "SubModules", "batch_size", *ENGINE_KEYS)
-    orientation = pages.take("use_doc_orientation_classify", bool, True)
-    unwarping = pages.take("use_doc_unwarping", bool, True) and use_pages
+    pages = page_options(parser, inner, unwarping=True)
     general = _NO_PAGES | inner.take("GeneralOCR", dict[str, Any], {})
     reading = Section(general, "SubPipelines.LayoutParser.SubPipelines.GeneralOCR")
     ocr = v3_options(reading.skip("pipeline_name", *ENGINE_KEYS))
     seal = _seal_options(inner) if seals else None
     inner.skip("TableRecognition", "SealRecognition", "FormulaRecognition")
-    for section in (pages, parts, inner, parser, modules, pipelines, own):
+    for section in (parts, inner, parser, modules, pipelines, own):
         section.finish()
-    missing = {_NO_UNWARPING: unwarping, _NO_SEALS: seals and seal is None, _NO_FORMULAS: formulas}
+    missing = {
+        UNWARPING_LEFT_OUT: pages.unwarping_left_out,
+        _NO_SEALS: seals and seal is None,
+        _NO_FORMULAS: formulas,
+    }
     return VisualOptions(
-        use_doc_preprocessor=use_pages,
-        use_doc_orientation_classify=orientation,
+        **msgspec.structs.asdict(pages),
         use_table_recognition=tables,
         use_seal_recognition=seal is not None,
         seal=seal or SEAL_READING,
@@ -90,11 +92,12 @@ def beta_visual_options(own: Section) -> VisualOptions:
     chat = beta_chat_options(own)
     wanted = {name: bool(own.take(name, str, "")) for name in _BETA_MODELS}
     own.skip(*(f"{name.removesuffix('model')}batch_size" for name in _BETA_MODELS)).finish()
-    unwarping = wanted["doc_image_unwarp_model"] or wanted["unwarp_model"]
+    turned, unwarped = wanted["doc_image_ori_cls_model"], wanted["doc_image_unwarp_model"]
     return VisualOptions(
-        use_doc_preprocessor=False,
+        use_doc_preprocessor=turned or unwarped,
+        use_doc_orientation_classify=turned,
+        use_doc_unwarping=unwarped,
         use_table_recognition=wanted["table_model"],
         use_seal_recognition=wanted["seal_text_det_model"],
-        left_out=(_NO_UNWARPING,) if unwarping else (),
         chat=chat,
     )

@@ -34,10 +34,11 @@ def test_the_yaml_of_paddlex_starts_and_the_plan_says_what_is_off(write):
     spec = load(write(V3))
     named = {role: choice.name for role, choice in spec.models.items()}
     assert named["layout"] == "RT-DETR-H_layout_3cls" and named["table_structure"] == "SLANet_plus"
-    assert named["doc_orientation"] == "PP-LCNet_x1_0_doc_ori"
+    assert named["doc_orientation"] == "PP-LCNet_x1_0_doc_ori" and named["doc_unwarping"] == "UVDoc"
     notes = "\n".join(PIPELINE.notes(config_of(spec)))
-    assert "off         unwarping" in notes and "CHATOCR_LLM_BASE_URL" in notes
-    assert "seals" not in notes
+    assert "CHATOCR_LLM_BASE_URL" in notes and "off  " not in notes
+    formulas = load(write(V3, "use_formula_recognition: False", "use_formula_recognition: True"))
+    assert any("off         formulas" in note for note in PIPELINE.notes(config_of(formulas)))
     own = VisualOptions.of(config_of(spec))
     assert own.ocr.limit_side_len == 960 and own.ocr.rec_batch_size == 6
     assert own.chat.text.task_description == "Find the values."
@@ -48,6 +49,23 @@ def test_the_yaml_of_2024_starts_too(write):
     assert {"layout", "text_detection", "text_recognition", "table_structure"} <= spec.models.keys()
     assert "doc_orientation" not in spec.models
     assert "CHATOCR_LLM_BASE_URL" in PIPELINE.notes(config_of(spec))[0]
+
+
+def test_unwarping_is_off_where_the_yaml_names_no_model_for_it_and_the_plan_says_so(write):
+    spec = load(
+        write(
+            V3, "          DocUnwarping: {module_name: image_unwarping, model_name: UVDoc, model_dir: null}\n"
+        )
+    )
+    assert "doc_unwarping" not in spec.models
+    assert any("off         pages are not unwarped" in note for note in PIPELINE.notes(config_of(spec)))
+
+
+def test_a_2024_yaml_turns_and_unwarps_pages_by_the_models_that_it_names(write):
+    turned = load(write(BETA, "ori_cls_model: null", "ori_cls_model: PP-LCNet_x1_0_doc_ori"))
+    assert "doc_orientation" in turned.models and "doc_unwarping" not in turned.models
+    flat = load(write(BETA, "unwarp_model: null", "unwarp_model: UVDoc"))
+    assert "doc_orientation" not in flat.models and flat.models["doc_unwarping"].name == "UVDoc"
 
 
 def test_a_2024_yaml_without_a_table_model_has_no_tables(write):
@@ -175,8 +193,9 @@ def ask(spec, absent=(), **fields):
 def test_a_request_that_asks_for_what_is_off_gets_the_words_of_paddlex(write):
     spec = load(write(V3))
     assert ask(spec).tables and not ask(spec, use_table_recognition=False).tables
+    assert ask(spec).ocr.doc_unwarping and not ask(spec, ("doc_unwarping",)).ocr.doc_unwarping
     with pytest.raises(PipelineError, match="the input params for model settings are invalid!"):
-        ask(spec, use_doc_unwarping=True)
+        ask(spec, ("doc_unwarping",), use_doc_unwarping=True)
     off = load(write(V3, "use_table_recognition: True", "use_table_recognition: False"))
     assert "table_structure" not in off.models and not ask(off).tables
     with pytest.raises(PipelineError, match="the input params for model settings are invalid!"):
