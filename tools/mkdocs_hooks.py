@@ -58,8 +58,8 @@ def linked(markdown, page, repository):
 
     def replaced(found):
         path = found["path"]
-        if path is None:
-            return found[0]
+        if path is None:  # README stands above docs/, its page inside
+            return found[0].replace("](docs/", "](") if page in PAGES else found[0]
         if not (ROOT / path).exists():
             dead.append(path)
         target = _page_of(path)

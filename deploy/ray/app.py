@@ -35,7 +35,7 @@ from server.pictures import pictures_by_pipeline
 from server.work import Ground
 
 #: Words of ``app`` that are about the deployment, with their defaults; others are options of the server.
-_OWN = {"devices": 1, "ingresses": 1, "cpus": 2, "gpus": 0, "ingress_cpus": 1}
+_OWN = {"devices": 1, "ingresses": 1, "cpus": 2, "gpus": 0, "ingress_cpus": 0}
 #: Options that are Ray's business, or that nothing here would keep: refused rather than ignored.
 _NOT_HERE = frozenset({
     "host", "port", "grpc_port", "workers", "device", "unix_socket", "tls_cert", "tls_key",
@@ -164,7 +164,8 @@ def app(words: dict[str, str]) -> serve.Application:
     Args:
         words: ``pipeline`` and other options of ``python -m server``, by name; ``devices``, replicas that
             run models (1), with ``cpus`` (2) and ``gpus`` (0) each; ``ingresses``, replicas that decode (1),
-            with ``ingress_cpus`` (1) each. An option without a value: ``use_hpip=``.
+            with ``ingress_cpus`` each (0: room for one is
+            everywhere; they need milliseconds where a device needs hundreds). An option without a value: ``use_hpip=``.
 
     Raises:
         ValueError: an option that has no meaning here.

@@ -1,6 +1,7 @@
 """The pages build as a site, and every path that they name exists."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +23,9 @@ def hooks():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site; it is built strictly: a dead link, anchor or path is no site."""
+    """The site; it is built strictly: a dead link, anchor or path is no site. (``--quiet`` forgives them.)"""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
@@ -42,6 +43,27 @@ def test_every_page_is_there_and_needs_nothing_from_elsewhere(site):
 def test_home_is_the_readme_and_leads_to_the_pages(site):
     home = (site / "index.html").read_text()
     assert 'href="doors/"><code>docs/doors.md</code>' in home
+
+
+def test_the_screenshot_of_the_readme_is_on_the_home_page(site):
+    sources = re.findall(r'<img[^>]* src="([^"]*)"', (site / "index.html").read_text())
+    assert sources and all((site / source).is_file() for source in sources)
+
+
+def test_a_dead_path_is_no_site(tmp_path):
+    """In a copy of what the build reads."""
+    for name in ("docs", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("server", "pipelines", "kernels", "tests", "benchmarks", "deploy", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    assert subprocess.run(build, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    page = tmp_path / "docs" / "errors.md"
+    page.write_text(page.read_text() + "\nSee `server/nowhere.py`.\n")
+    assert subprocess.run(build, cwd=tmp_path, capture_output=True, check=False).returncode != 0
 
 
 def test_paths_become_links_or_are_dead(hooks):
