@@ -12,10 +12,10 @@ import os
 import platform
 import sys
 
-#: The kernel's shortest slice (``kernel/sched/syscalls.c``); from Linux 6.12 it also decides who may push
+#: Nanoseconds: the kernel's shortest slice (``kernel/sched/syscalls.c``); from Linux 6.12 it also decides who may push
 #: whom from a core (``PREEMPT_SHORT``). Older kernels take the call and do nothing.
 SHORT_SLICE_NS = 100_000
-#: For the thread that waits for the interpreter; a switch costs microseconds.
+#: Seconds, for the thread that waits for the interpreter; a switch costs microseconds.
 _SWITCH_S = 0.0005
 #: sched_setattr(2): glibc has it from 2.41 only.
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -42,7 +42,7 @@ def take_short_turns() -> bool:
     Threads and processes that it starts from now on begin with the same: :func:`take_long_turns` is theirs.
 
     Returns:
-        False where the system knows no such call or does not allow it; nothing has changed then.
+        False where the system knows no such call or does not allow it; the slice is what it was.
     """
     sys.setswitchinterval(_SWITCH_S)
     return _set_slice(SHORT_SLICE_NS)

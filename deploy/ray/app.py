@@ -164,8 +164,8 @@ def app(words: dict[str, str]) -> serve.Application:
     Args:
         words: ``pipeline`` and other options of ``python -m server``, by name; ``devices``, replicas that
             run models (1), with ``cpus`` (2) and ``gpus`` (0) each; ``ingresses``, replicas that decode (1),
-            with ``ingress_cpus`` each (0: room for one is
-            everywhere; they need milliseconds where a device needs hundreds). An option without a value: ``use_hpip=``.
+            with ``ingress_cpus`` each (0: they need milliseconds where a device needs hundreds, and find room
+            on a machine that a device has to itself). An option without a value: ``use_hpip=``.
 
     Raises:
         ValueError: an option that has no meaning here.
