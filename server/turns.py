@@ -12,8 +12,8 @@ import os
 import platform
 import sys
 
-#: Nanoseconds: the kernel's shortest slice (``kernel/sched/syscalls.c``); from Linux 6.12 it also decides who may push
-#: whom from a core (``PREEMPT_SHORT``). Older kernels take the call and do nothing.
+#: Nanoseconds: the kernel's shortest slice (``kernel/sched/syscalls.c``). From Linux 6.12 it also decides who
+#: may push whom from a core (``PREEMPT_SHORT``); older kernels take the call and do nothing.
 SHORT_SLICE_NS = 100_000
 #: Seconds, for the thread that waits for the interpreter; a switch costs microseconds.
 _SWITCH_S = 0.0005
