@@ -14,15 +14,15 @@ from typing import Any
 
 import grpc
 
-from pipelines.core.errors import BadRequest, ConfigError, RequestTimeout, ServeError
+from pipelines.core.errors import BadRequest, ConfigError, ServeError
 from server import oip
 from server.admission import Admission, is_batch, timeout_of
 from server.api_pages import PACKAGE, own_version
-from server.clock import within
 from server.config import Config, Limits
 from server.exchange import Exchange
 from server.grpc_door import GrpcDoor, Message, describe, parse
 from server.grpc_port import address
+from server.grpc_reading import Places, message_places
 from server.grpc_schema import SERVICE, message
 from server.grpc_status import NoSuchModel, Refusal, fault_of, success_metadata
 from server.grpc_wire import MAX_SMALL
@@ -73,8 +73,7 @@ class GrpcServer:
         # What is asked is known with the message: until then a call gets what its worst case would.
         self._patience = max(operation.patience for operation in operations)
         self._errands = any(operation.input == "none" for operation in operations)
-        self._places = asyncio.Semaphore(message_places(config.limits))
-        self._open_places = asyncio.Semaphore(OPEN_PLACES)
+        self._places, self._open_places = Places(message_places(config.limits)), Places(OPEN_PLACES)
         self._inside = 0
         self._server: Any = None
 
@@ -198,7 +197,7 @@ class GrpcServer:
     async def _receive(self, exchange: Exchange, context: Any, asked: int | None, batch: bool) -> Message:
         """The message, once there is a place for it. Raises ServeError."""
         with self._admission.admit(asked, self._patience, errand=self._errands, batch=batch):
-            content = await read_message(context, self._places, self._config.limits.body_timeout_ms / 1000)
+            content = await self._places.read(context, self._config.limits.body_timeout_ms / 1000)
         exchange.received(len(content))
         self._ground.metrics.add("worker_received_bytes", len(content))
         request, door = Message(content), exchange.door
@@ -230,15 +229,10 @@ class GrpcServer:
         return describe(endpoint)
 
     async def _read_open(self, name: str, context: Any) -> Any:
-        content = await read_message(context, self._open_places, _OPEN_S)
+        content = await self._open_places.read(context, _OPEN_S)
         if len(content) > MAX_SMALL:
             raise BadRequest(f"The message is larger than {MAX_SMALL} bytes")
         return parse(name, content)
-
-
-def message_places(limits: Limits) -> int:
-    """Messages that a worker reads at once: together they may be as large as all that it holds."""
-    return max(1, limits.max_decoded_bytes // limits.max_body_bytes)
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
@@ -268,22 +262,6 @@ def asked_ms(headers: Mapping[str, str], left_s: float | None) -> int | None:
         return asked
     left = max(1, int(left_s * 1000))
     return left if asked is None else min(asked, left)
-
-
-async def read_message(context: Any, places: asyncio.Semaphore, seconds: float) -> bytes:
-    """The one message of a call. Raises RequestTimeout or BadRequest."""
-
-    async def read() -> Any:
-        async with places:
-            return await context.read()
-
-    try:
-        content = await within(seconds, read())
-    except asyncio.TimeoutError:
-        raise RequestTimeout from None
-    if content is grpc.aio.EOF:
-        raise BadRequest("The call has no message")
-    return bytes(content)
 
 
 def _written(kind: str, /, **fields: Any) -> bytes:

@@ -30,8 +30,9 @@ from server.config import Config, Limits
 from server.decode import Endpoint
 from server.exchange import Exchange
 from server.grpc_door import GrpcDoor, Message, describe
+from server.grpc_reading import Places, message_places
 from server.grpc_schema import SCHEMA, message
-from server.grpc_server import GrpcServer, asked_ms, message_places, options, read_message
+from server.grpc_server import GrpcServer, asked_ms, options
 from server.grpc_status import CODES, NoSuchModel, fault_of, success_metadata
 from server.grpc_wire import MAX_SMALL, delimited, outline
 from server.options import parse
@@ -292,8 +293,11 @@ class Call:
 
     reading = most = 0
 
-    def __init__(self, content=b"x", waits=None):
-        self.content, self.waits = content, waits
+    def __init__(self, content=b"x", waits=None, host="10.0.0.1"):
+        self.content, self.waits, self.host = content, waits, host
+
+    def peer(self):
+        return f"ipv4:{self.host}:{id(self)}"
 
     async def read(self):
         Call.reading += 1
@@ -307,16 +311,44 @@ class Call:
 
 def test_messages_are_read_a_few_at_once_and_none_is_waited_for_for_ever():
     async def run():
-        places = asyncio.Semaphore(2)
-        read = [read_message(Call(), places, 10) for _ in range(9)]
-        assert await asyncio.gather(*read) == [b"x"] * 9
-        assert Call.most == 2
+        places = Places(4)
+        read = [places.read(Call(host=f"10.0.0.{n % 3}"), 10) for n in range(18)]
+        assert await asyncio.gather(*read) == [b"x"] * 18
+        assert Call.most == 4
         with pytest.raises(RequestTimeout):
-            await read_message(Call(waits=asyncio.Event()), places, 0.01)
+            await places.read(Call(waits=asyncio.Event()), 0.01)
         with pytest.raises(BadRequest, match="no message"):
-            await read_message(Call(grpc.aio.EOF), places, 10)
-        assert Call.reading == 0
-        assert await asyncio.gather(*[read_message(Call(), places, 10) for _ in range(2)]) == [b"x"] * 2
+            await places.read(Call(grpc.aio.EOF), 10)
+        assert Call.reading == len(places) == 0
+        assert await asyncio.gather(*[places.read(Call(), 10) for _ in range(2)]) == [b"x"] * 2
+
+    asyncio.run(run())
+
+
+def test_silent_calls_of_one_host_keep_no_other_host_out():
+    async def run():
+        places, never = Places(4), asyncio.Event()
+        Call.most = 0
+        silent = [asyncio.ensure_future(places.read(Call(waits=never), 60)) for _ in range(50)]
+        await asyncio.sleep(0)
+        assert await places.read(Call(host="10.0.0.2"), 10) == b"x"
+        with pytest.raises(RequestTimeout):  # of its own host it does
+            await places.read(Call(), 0.01)
+        assert Call.reading == places.share == 2
+        for call in silent:
+            call.cancel()
+        await asyncio.gather(*silent, return_exceptions=True)
+        assert Call.reading == len(places) == 0
+        assert await places.read(Call(), 10) == b"x"
+
+    asyncio.run(run())
+
+
+def test_a_single_place_serves_every_host():
+    async def run():
+        places = Places(1)
+        read = [places.read(Call(host=f"10.0.0.{n}"), 10) for n in range(5)]
+        assert await asyncio.gather(*read) == [b"x"] * 5
 
     asyncio.run(run())
 
