@@ -129,9 +129,10 @@ cdef class Lane:
     def touch(self):
         set64(self.at().tick_ns, monotonic_now())
 
-    def stage_begin(self, uint64_t expected_ns):
+    def stage_begin(self, uint64_t expected_ns, bint whole=False):
         cdef lane *it = self.at()
         set64(it.stage_expected_ns, expected_ns)
+        set64(it.stage_whole, whole)
         set64_release(it.stage_start_ns, monotonic_now())
 
     def stage_end(self):

@@ -14,7 +14,7 @@
 #include <time.h>
 
 #define SEGMENT_MAGIC 0x31474553504C5050ull /* "PPLPSEG1" read as little-endian bytes */
-#define SEGMENT_VERSION 2u
+#define SEGMENT_VERSION 3u
 
 #define LINE 64       /* cache line of every CPU this runs on */
 #define LINE_PAIR 128 /* the adjacent-line prefetcher fetches two: keep writers a pair apart */
@@ -61,8 +61,9 @@ typedef struct {
     uint64_t tick_ns;
     uint64_t stage_start_ns;
     uint64_t stage_expected_ns;
+    uint64_t stage_whole;     /* not 0: the stage takes all cores */
     uint64_t cost_scale_bits; /* a double */
-    char pad_process[LINE - 32];
+    char pad_process[LINE - 40];
     /* the process, read by its peers at every push */
     uint32_t sleeping;
     char pad_sleeping[LINE_PAIR - 4];
@@ -207,6 +208,7 @@ static inline void lane_incarnate(lane *it, uint32_t pid, uint32_t epoch) {
     SET(it->tick_ns, now);
     SET(it->stage_start_ns, 0);
     SET(it->stage_expected_ns, 0);
+    SET(it->stage_whole, 0);
     SET(it->cost_scale_bits, bits);
     SET(it->sleeping, 0);
     SET(it->epoch, epoch);

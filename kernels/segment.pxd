@@ -9,7 +9,7 @@ cdef extern from "segment.h" nogil:
 
     ctypedef struct lane:
         uint32_t pid, epoch, state, reaped_epoch, sleeping
-        uint64_t heartbeat_ns, tick_ns, stage_start_ns, stage_expected_ns, cost_scale_bits
+        uint64_t heartbeat_ns, tick_ns, stage_start_ns, stage_expected_ns, stage_whole, cost_scale_bits
         uint64_t *counters
 
     ctypedef struct segment_header:

@@ -59,6 +59,8 @@ class Segment:
     def draining(self, value: bool) -> None: ...
     def computing(self) -> int:
         """Devices that are inside a stage now (the shared busy counter)."""
+    def whole_until_ns(self) -> int:
+        """When the stage that takes all cores should be over, as its device expected; 0 if there is none."""
     # Quarantine: a small table of body hashes, written by the supervisor only.
     def quarantine(self, body_hash: int, until_ns: int) -> None: ...
     @property
@@ -90,7 +92,8 @@ class Lane:
     def start_heartbeat(self, interval_ms: int = 50) -> None:
         """Start the native beat thread (needs no GIL; ends with the process)."""
     def touch(self) -> None: ...
-    def stage_begin(self, expected_ns: int) -> None: ...
+    def stage_begin(self, expected_ns: int, whole: bool = False) -> None:
+        """``whole``: the stage takes all cores, and others had better wait."""
     def stage_end(self) -> None: ...
     def prepare_sleep(self) -> None:
         """Set ``sleeping`` with a full barrier. The caller then looks once more for work and only

@@ -184,6 +184,18 @@ cdef class Segment:
             count += get64(segment_lane(self.base, &self.layout, self.workers + device).stage_start_ns) != 0
         return count
 
+    def whole_until_ns(self):
+        cdef int device
+        cdef uint64_t start, until = 0
+        cdef lane *it
+        self.header()
+        for device in range(self.devices):
+            it = segment_lane(self.base, &self.layout, self.workers + device)
+            start = get64_acquire(it.stage_start_ns)
+            if start and get64(it.stage_whole):
+                until = max(until, start + get64(it.stage_expected_ns))
+        return until
+
     def quarantine(self, uint64_t body_hash, uint64_t until_ns):
         if body_hash == 0 or until_ns == 0:
             raise ValueError("a hash and a time of 0 mean none")

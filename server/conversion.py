@@ -38,14 +38,11 @@ class Converter:
         store: where models and conversions are kept.
         machine: bounds children.
         say: takes a line about each conversion.
-        patience: how many times the usual time they may take.
     """
 
-    def __init__(
-        self, args: argparse.Namespace, store: ModelStore, machine: Machine, say: Say, patience: int = 1
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, store: ModelStore, machine: Machine, say: Say) -> None:
         self._args, self._store, self._say = args, store, say
-        self._bounds = Bounds.of("cpu", machine, patience)
+        self._bounds = Bounds.of("cpu", machine)
 
     def convert(self, resolved: Sequence[Resolved], *, asked_only: bool) -> bool:
         """Convert what has not been tried yet; True when there are ONNX files that were not there before.

@@ -95,6 +95,8 @@ def _build(child: Child, pipelines: Sequence[Pipeline], stages: Stages) -> Devic
         metrics,
         window=device.window,
         batches_pay=not device.device.startswith("cpu"),
+        makes_way=device.all_threads > device.threads
+        and device.all_threads + device.threads > len(os.sched_getaffinity(0)),
     )
 
 

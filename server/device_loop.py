@@ -13,19 +13,19 @@ from typing import Any
 
 import msgspec
 
-from kernels.segment import READY as LANE_READY
 from kernels.segment import Lane, Segment, monotonic_ns
-from kernels.slots import CLAIMED, POISON, READY, SPENT, SUSPECT, WRITING, Slots
+from kernels.slots import POISON, SPENT, SUSPECT, WRITING, Slots
 from pipelines.core.base import Pipeline
 from pipelines.core.errors import DeadlinePassed, Overloaded, Poisoned, ServeError
 from pipelines.core.stage import Call, Stage
 from server.batcher import Waiting, choose
 from server.intake import Claim, Intake
-from server.jobs import Job, log_id
+from server.jobs import Job, cost_ms_of, log_id
 from server.large_runs import LARGE_BYTES, LOOK_AGAIN_NS, LargeRuns
 from server.metrics import Metrics
 from server.outbox import Outbox
 from server.stages import Stages
+from server.whole_runs import WholeRuns
 from server.wire import Shape, item, read_request
 
 _MS = 1_000_000
@@ -57,6 +57,7 @@ class DeviceLoop:
         intake, outbox, metrics: this lane's ends of rings and counters.
         window: items in work at once.
         batches_pay: whether waiting for a fuller batch can pay (not on a CPU).
+        makes_way: whether an all-core run of another device leaves no core for this one.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class DeviceLoop:
         *,
         window: int = 1,
         batches_pay: bool = False,
+        makes_way: bool = False,
     ) -> None:
         self._segment, self._slots, self._lane = segment, slots, lane
         self._pipelines, self._stages = pipelines, stages
         self._intake, self._outbox, self._metrics = intake, outbox, metrics
         self._window, self._batches_pay = window, batches_pay
+        self._whole_runs = WholeRuns(segment, slots, lane, metrics, makes_way)
         self._large_runs = LargeRuns(segment.fd, limited=not batches_pay)
         self._blocked = False
         self._jobs: list[Job] = []
@@ -124,7 +127,10 @@ class DeviceLoop:
         batch, wait_until_ns = self._choose(pending)
         if not batch:
             return wait_until_ns
-        self._run_batch(batch)
+        whole, wait_until_ns = self._whole_runs.choose(len(self._jobs), self._expected_ns(cost_ms_of(batch)))
+        if wait_until_ns:
+            return wait_until_ns
+        self._run_batch(batch, whole)
         self._send_finished()
         return None
 
@@ -139,6 +145,8 @@ class DeviceLoop:
             job = self._open(claim)
             if job is None:
                 continue
+            if not self._jobs:
+                self._whole_runs.rested()
             self._jobs.append(job)
             self._drop_late()
             if job.outcome is None:
@@ -200,6 +208,7 @@ class DeviceLoop:
                     self._metrics.add("device_failed_items")
                 else:
                     self._metrics.add("device_items")
+                    self._whole_runs.served()
                     self._learn_cost(job)
                 self._outbox.send(job.claim, job.shape, job.outcome, job.timings)
 
@@ -222,20 +231,20 @@ class DeviceLoop:
         if not _is_large(batch) or self._large_runs.enter():
             self._blocked = False
             return batch, choice.wait_until_ns
-        small = [one for one in pending if not _is_large([one])]
-        if small:
+        if small := [one for one in pending if not _is_large([one])]:
             return self._choose(small)
         # Nothing else to do: take more work in, if there is some, and look again soon.
         self._blocked = True
         return [], now_ns + LOOK_AGAIN_NS
 
-    def _run_batch(self, members: list[tuple[Job, int]]) -> None:
+    def _expected_ns(self, cost_ms: float) -> int:
+        return int(cost_ms * max(1.0, self._lane.cost_scale) * _MS)
+
+    def _run_batch(self, members: list[tuple[Job, int]], whole: bool) -> None:
         """Run calls of one stage and key together, and hand out their results."""
         calls = [job.calls[position] for job, position in members]
-        stage = calls[0].stage
-        started, whole = time.monotonic(), self._is_alone()
-        cost_ms = sum(call.cost_ms for call in calls)
-        results = self.run_stage(stage, whole, [call.input for call in calls], cost_ms)
+        stage, started = calls[0].stage, time.monotonic()
+        results = self.run_stage(stage, whole, [call.input for call in calls], cost_ms_of(members))
         if _is_large(members):
             if not whole:
                 self._stages.engine(stage, False).trim()
@@ -259,7 +268,7 @@ class DeviceLoop:
         if whole:
             self._metrics.add("device_all_threads_runs")
         engine = self._stages.engine(stage, whole)
-        self._lane.stage_begin(int(cost_ms * max(1.0, self._lane.cost_scale) * _MS))
+        self._lane.stage_begin(self._expected_ns(cost_ms), whole)
         try:
             results = stage.run(engine, inputs)
             if len(results) != len(inputs):
@@ -273,15 +282,6 @@ class DeviceLoop:
             self._lane.touch()
             self._lane.stage_end()
         return [self.run_stage(stage, whole, [one], cost_ms / len(inputs))[0] for one in inputs]
-
-    def _is_alone(self) -> bool:
-        """Whether this device may use all cores: nobody else computes, or is about to."""
-        if self._segment.computing() > 0:
-            return False
-        if self._slots.count(CLAIMED) > len(self._jobs):
-            return False
-        others = (self._segment.device(i) for i in range(self._segment.devices) if i != self._lane.index)
-        return self._slots.count(READY) == 0 or all(lane.state != LANE_READY for lane in others)
 
     def _waiting(self, job: Job, position: int) -> Waiting:
         """A job's call as the batcher sees it."""

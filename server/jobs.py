@@ -117,3 +117,8 @@ class Job:
             outcome = ServeError()
         self.outcome = outcome
         self.calls, self.waiting = [], set()
+
+
+def cost_ms_of(members: Sequence[tuple[Job, int]]) -> float:
+    """What these calls, by job and position, are expected to take together at a cost scale of 1."""
+    return sum(job.calls[position].cost_ms for job, position in members)

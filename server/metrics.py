@@ -56,6 +56,7 @@ COUNTER_HELP = {
     "device_lost_claims": "Items finished after they had been given to another process",
     "device_missed_wakeups": "Work found by the coarse timeout without a wake-up; must stay 0",
     "device_all_threads_runs": "Engine runs in the all-core form",
+    "device_made_way": "Batches that waited for another device's run in the all-core form",
 }
 
 #: What processes hold now, in the same way. It counts while they are ready.

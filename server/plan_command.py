@@ -24,8 +24,8 @@ from server.plan_file import Plan, Row, plan_path, read_plan, write_plan
 from server.resolved import Resolved, pipeline_config, resolve
 from server.trials import Bounds, make_plan
 
-#: Of a plan that is made beside a server, and how many times the usual one of its trials may then take.
-_NICE, _PATIENCE = 10, 8
+#: Of a plan that is made beside a server.
+_NICE = 10
 _log = logging.getLogger(__name__)
 _HEADINGS = ("engine", "precision", "load ms", "difference", "verdict")
 
@@ -47,7 +47,7 @@ def run_plan(argv: Sequence[str]) -> int:
     found = resolve(args, store, machine)
     if not any(each.wants_plan for each in found):
         raise ConfigError("nothing is left to a plan: add --use_hpip, or --precision auto")
-    if Converter(args, store, machine, _saying(args), _patience(args)).convert(found, asked_only=False):
+    if Converter(args, store, machine, _saying(args)).convert(found, asked_only=False):
         found = resolve(args, store, machine)
     made, failed = 0, 0
     apart: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def _planned(
             return kept, path, False
         references = {role: facts.models[role].reference for role in resolved.models}
         trusted = pipeline_config(args, store, resolved, references, {})
-        bounds = Bounds.of(facts.device, machine, _patience(args))
+        bounds = Bounds.of(facts.device, machine)
         plan = make_plan(facts, resolved, trusted, store.root, lambda row: say(_words(row)), bounds)
         write_plan(store.root, plan)
     return plan, path, True
@@ -84,10 +84,6 @@ def _planned(
 
 def _saying(args: argparse.Namespace) -> Callable[[str], None]:
     return _log.info if args.for_server else _say
-
-
-def _patience(args: argparse.Namespace) -> int:
-    return _PATIENCE if args.for_server else 1
 
 
 def planning_command(argv: Sequence[str]) -> list[str]:

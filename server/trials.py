@@ -46,13 +46,10 @@ class Bounds(msgspec.Struct, frozen=True):
     memory_bytes: int
 
     @classmethod
-    def of(cls, device: str, machine: Machine, patience: int = 1) -> Bounds:
-        """For trials on ``device``; beside a server they take ``patience`` times as long.
-
-        A page on two cores takes seconds. Engines of GPUs compile for minutes, once.
-        """
+    def of(cls, device: str, machine: Machine) -> Bounds:
+        """Of trials on ``device``: a page on two cores takes seconds, engines of GPUs compile for minutes."""
         seconds, memory = (120.0, 6 << 30) if device == "cpu" else (900.0, 24 << 30)
-        return cls(seconds * patience, min(memory, machine.memory_bytes() // 2))
+        return cls(seconds, min(memory, machine.memory_bytes() // 2))
 
 
 class Outcome(msgspec.Struct, frozen=True):

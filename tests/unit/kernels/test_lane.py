@@ -67,6 +67,19 @@ def test_computing_counts_devices_inside_a_stage(segment):
     assert segment.device(1).stage_expected_ns == 20
 
 
+def test_the_end_of_an_all_core_stage_is_known_to_others(segment):
+    assert segment.whole_until_ns() == 0
+    segment.device(0).stage_begin(10)
+    assert segment.whole_until_ns() == 0
+    one = segment.device(1)
+    one.stage_begin(20, True)
+    assert segment.whole_until_ns() == one.stage_start_ns + 20
+    one.stage_end()
+    assert segment.whole_until_ns() == 0
+    one.stage_begin(20)
+    assert segment.whole_until_ns() == 0
+
+
 def test_sleeping_flag(segment):
     lane = segment.worker(0)
     lane.prepare_sleep()

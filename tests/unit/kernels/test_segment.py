@@ -86,7 +86,7 @@ def copy_of(segment, changes=(), size=None, sealed=True):
     ("change", "message"),
     [
         pytest.param({"changes": [(0, b"X")]}, "magic", id="magic"),
-        pytest.param({"changes": [(8, struct.pack("<I", 3))]}, "layout version", id="version"),
+        pytest.param({"changes": [(8, struct.pack("<I", 4))]}, "layout version", id="version"),
         pytest.param({"changes": [(12, struct.pack("<I", 3))]}, "size does not match", id="workers"),
         pytest.param({"changes": [(16, struct.pack("<I", 65))]}, "devices must", id="devices"),
         pytest.param({"changes": [(20, struct.pack("<I", 9))]}, "size classes", id="classes"),

@@ -26,7 +26,7 @@ SECOND = 10**9
 class World:
     """One worker lane and two device lanes in this process; ``loop`` is device 0."""
 
-    def __init__(self, folder, window=2, batches_pay=False, threads=(1, 2), lanes=2):
+    def __init__(self, folder, window=2, batches_pay=False, makes_way=False, threads=(1, 2), lanes=2):
         (folder / "fake.json").write_bytes(FAKE)
         self.model = ModelFiles("toy", str(folder), {"fake": str(folder / "fake.json")})
         self.pipeline_config = PipelineConfig("toy", "toy", "v3", {}, {"only": self.model}, {"only": "fake"})
@@ -60,6 +60,7 @@ class World:
             self.metrics,
             window=window,
             batches_pay=batches_pay,
+            makes_way=makes_way,
         )
         self.to_device = [Ring.to_device(self.segment, 0, index) for index in range(lanes)]
         self.to_worker = Ring.to_worker(self.segment, 0, 0)

@@ -16,6 +16,8 @@ from tests.toy_pipeline import ToyResult, ToyStage
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+MS = 1_000_000
+
 # --- the plain path
 
 
@@ -383,6 +385,97 @@ def test_the_only_device_uses_all_cores_however_much_waits(make):
     world.send()
     world.turns()
     assert engines_used(world) == [world.stages.engine(world.stage, True)] * 2
+
+
+# --- making way for another device's all-core run
+
+
+def test_it_waits_for_an_all_core_run_and_then_has_all_cores_itself(make):
+    world = make(makes_way=True)
+    other = world.segment.device(1)
+    other.stage_begin(5 * MS, True)
+    claim = world.send()
+    for _ in range(3):
+        until_ns = world.loop.turn()
+        assert 0 < until_ns - monotonic_ns() < MS
+    assert engines_used(world) == []
+    other.stage_end()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, True)]
+    assert world.answer(claim).doubles == [2]
+    assert world.count("device_made_way") == 1
+
+
+@pytest.mark.parametrize(
+    ("expected_ms", "whole", "makes_way"),
+    [
+        pytest.param(5000, True, True, id="it would take longer than its own run"),
+        pytest.param(5, False, True, id="the other takes a share"),
+        pytest.param(5, True, False, id="there are cores for both"),
+    ],
+)
+def test_it_runs_at_once_beside_another(make, expected_ms, whole, makes_way):
+    world = make(makes_way=makes_way)
+    world.segment.device(1).stage_begin(expected_ms * MS, whole)
+    world.send()
+    world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, False)]
+    assert world.count("device_made_way") == 0
+
+
+def test_it_waits_no_longer_than_its_own_run_takes(make, monkeypatch):
+    world = make(makes_way=True)
+    world.segment.device(1).stage_begin(5 * MS, True)  # and never ends
+    world.send()
+    start = monotonic_ns()
+    for after_ms, ran in ((0, 0), (9, 0), (11, 1)):
+        monkeypatch.setattr("server.whole_runs.monotonic_ns", lambda ms=after_ms: start + ms * MS)
+        world.loop.turn()
+        assert len(engines_used(world)) == ran
+    assert engines_used(world) == [world.stages.engine(world.stage, False)]
+
+
+def test_devices_that_are_never_without_work_go_side_by_side_after_a_wait(make, monkeypatch):
+    world, clock = make(makes_way=True), Clock(monkeypatch)
+    world.stage.before_run = lambda inputs: clock.pass_ms(10)
+    other = world.segment.device(1)
+    for idle_ms, whole in ((0, True), (0, False), (0, False), (60, True)):
+        clock.pass_ms(idle_ms)
+        other.stage_begin(5 * MS, True)
+        world.send()
+        assert world.loop.turn()
+        other.stage_end()
+        world.turns()
+        assert engines_used(world)[-1] is world.stages.engine(world.stage, whole), idle_ms
+
+
+def test_a_device_that_waited_for_nobody_has_all_cores_however_busy_it_is(make, monkeypatch):
+    world, clock = make(makes_way=True), Clock(monkeypatch)
+    world.stage.before_run = lambda inputs: clock.pass_ms(10)
+    for _ in range(3):
+        world.send()
+        world.turns()
+    assert engines_used(world) == [world.stages.engine(world.stage, True)] * 3
+
+
+class Clock:
+    """Of the parts that decide about cores: it stands still but for what is passed."""
+
+    def __init__(self, monkeypatch):
+        self.now_ns = monotonic_ns()
+        monkeypatch.setattr("server.whole_runs.monotonic_ns", lambda: self.now_ns)
+
+    def pass_ms(self, ms):
+        self.now_ns += ms * MS
+
+
+def test_a_deadline_passes_while_it_waits(make):
+    world = make(makes_way=True)
+    world.segment.device(1).stage_begin(5 * MS, True)
+    claim = world.send(deadline_s=0.002)
+    assert wait_for(lambda: world.loop.turn() in {0, None}, what="it gives up")
+    assert isinstance(world.answer(claim), DeadlinePassed)
+    assert engines_used(world) == []
 
 
 def test_a_form_that_is_left_gives_its_memory_back(world, monkeypatch):
