@@ -5,7 +5,8 @@
 
 A replica is a server with two devices: one queue, first come first served. Its model has two numbers, both
 measured: what a request takes alone (all cores work on it) and how many requests a second it does at most.
-What a request takes while the other device works follows from the latter. Requests differ as they do alone.
+What a request takes while the other device works follows from the latter; which of the two it takes, and
+whether it waits first, is decided as the server decides it. Requests differ as they do alone.
 HTTP and decoding are inside these times. Arrivals are a Poisson process.
 """
 
@@ -27,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.bench.command import Load
-from server.bench.load import closed_loop, sequence
+from server.bench.load import closed_loop, sequence, timed_loop
 from server.bench.requests import choose_path, files_for, subject
 from server.bench.target import own_server, target
+from server.whole_runs import BUSY, KEPT
 
 from . import process
 from .common import ROOT, parser, percentile, report, table
@@ -48,6 +50,11 @@ LOADS = (0.5, 0.7, 0.8, 0.9)
 REQUESTS, REQUESTS_EACH, FILLING = 50_000, 200, 0.3
 #: Shares of the capacity at which one server is measured, and for how long each.
 SHARES, STEP_S = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), 11.0
+#: Requests that are sent one by one, how far apart, in latencies, and how long an answer is waited for. One
+#: that finds everything idle takes longer than one that follows another.
+ALONE, APART, PATIENCE_S = 100, 4.0, 60.0
+#: From here on an all-core run is faster than one on a share.
+FASTER = 1.01
 #: Images per second that are wanted, and budgets in seconds, by pipeline.
 PLANS = {"object_detection": ((10, 100, 1000), (0.1, 0.2, 0.5)), "OCR": ((1, 10, 100), (8.0, 15.0, 30.0))}
 QUANTILES = (50, 90, 99)
@@ -88,6 +95,52 @@ def chooser(policy: str, waiting: NDArray[np.int64], count: int, seed: int) -> C
     return two_choices
 
 
+class Server:
+    """One replica at work: what its devices do about all-core runs (``server/whole_runs.py``).
+
+    Args:
+        slower: how many times as long a request takes on a share; nobody waits where that is no longer.
+    """
+
+    def __init__(self, slower: float) -> None:
+        self._slower, self._whole_until = slower, 0.0
+        self._devices = [_Device() for _ in range(DEVICES)]
+
+    def serve(self, now: float, alone_s: float) -> float:
+        """When a request of ``now``, which takes ``alone_s`` on all cores, is done; in order of arrival."""
+        device = min(self._devices, key=lambda each: each.free_at)
+        start = claimed = max(now, device.free_at)
+        own_s = alone_s * self._slower
+        waits = self._slower > FASTER and start < self._whole_until <= start + own_s
+        if waits:
+            start = self._whole_until
+        is_alone = all(each.free_at <= start for each in self._devices if each is not device)
+        whole = is_alone and not (waits and device.is_busy(claimed))
+        end = start + (alone_s if whole else own_s)
+        if whole:
+            self._whole_until = end
+        device.serve(claimed, end)
+        return end
+
+
+class _Device:
+    """One device: when it is free, and how much of its time with the last items it was not."""
+
+    def __init__(self) -> None:
+        self.free_at = self._busy_s = self._idle_s = 0.0
+
+    def is_busy(self, claimed: float) -> bool:
+        """Whether it is rarely idle, as it takes an item."""
+        idle_s = self._idle_s + claimed - self.free_at
+        return self._busy_s > BUSY * (self._busy_s + idle_s)
+
+    def serve(self, claimed: float, end: float) -> None:
+        """Take an item and be done with it."""
+        self._idle_s = KEPT * (self._idle_s + claimed - self.free_at)
+        self._busy_s = KEPT * (self._busy_s + end - claimed)
+        self.free_at = end
+
+
 def simulate(replica: Replica, replicas: int, load: float, policy: str, seed: int = 1) -> NDArray[np.float64]:
     """Latencies in seconds at ``load``, a share of the capacity of all, once the queues have filled."""
     random, count = np.random.default_rng(seed), max(REQUESTS, REQUESTS_EACH * replicas)
@@ -95,16 +148,14 @@ def simulate(replica: Replica, replicas: int, load: float, policy: str, seed: in
     alone = random.choice(replica.alone_s, count).tolist()
     waiting = np.zeros(replicas, np.int64)
     choose, slower = chooser(policy, waiting, count, seed + 1), replica.slower
-    free = [[0.0] * DEVICES for _ in range(replicas)]
+    servers = [Server(slower) for _ in range(replicas)]
     leaving: list[tuple[float, int]] = []
     latencies = np.empty(count)
     for number, (now, takes) in enumerate(zip(due, alone, strict=True)):
         while leaving and leaving[0][0] <= now:
             waiting[heapq.heappop(leaving)[1]] -= 1
         at = choose()
-        devices = free[at]
-        end = max(now, devices[0]) + (takes * slower if waiting[at] else takes)
-        heapq.heapreplace(devices, end)
+        end = servers[at].serve(now, takes)
         heapq.heappush(leaving, (end, at))
         waiting[at] += 1
         latencies[number] = end - now
@@ -126,7 +177,10 @@ def measure(pipeline: str, step_s: float) -> dict[str, Any]:
             order = sequence(count, len(requests), seed=count)
             return closed_loop(server.host, server.port, requests, order, clients)
 
-        alone = closed(100, 1)
+        apart_s = APART * percentile(closed(20, 1).latencies_ms, 50) / 1e3
+        due = [number * apart_s for number in range(ALONE)]
+        order = sequence(ALONE, len(requests), seed=1)
+        alone = timed_loop(server.client(PATIENCE_S), requests, order, due, keep=False)
         capacity = closed(max(50, round(3 * closed(50, 8).rps)), 8).rps
         rows = [_step(load, share * capacity, step_s, seed) for seed, share in enumerate(SHARES, 1)]
     return {

@@ -180,9 +180,16 @@ class Intake:
             self._lane.wake()
         if woken:
             os.eventfd_read(self._event)
-        elif any(len(ring) for ring in self._rings) and not self._poller.poll(_LATE_EVENT_MS):
+        elif timeout_ms == COARSE_TIMEOUT_MS and self._has_missed():
             self._metrics.add("device_missed_wakeups")
         return woken
+
+    def _has_missed(self) -> bool:
+        """Whether there is work that nobody has told of, after a long sleep.
+
+        After a short one that is common: the worker has seen that nobody sleeps any more.
+        """
+        return any(len(ring) for ring in self._rings) and not self._poller.poll(_LATE_EVENT_MS)
 
     def wake(self) -> None:
         """End a :meth:`sleep` from a signal handler."""

@@ -196,6 +196,9 @@ class Protocol(HttpProtocol):
     async def send(self, data: bytes) -> None:
         """Sanic's; counts what it can no longer send."""
         try:
+            await self._can_write.wait()
+            if self.transport is None:  # the connection has ended meanwhile
+                raise RequestCancelled
             await _SANIC.send(self, data)
         except RequestCancelled:
             self.app.ctx.count_unsent()

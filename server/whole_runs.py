@@ -11,9 +11,9 @@ from server.metrics import Metrics
 _LOOK_AGAIN_NS = 500_000
 #: From this share of its time with work on, a device goes side by side with others, on shares: together they
 #: do a tenth more than one after the other on all cores, which is sooner while queues are short.
-_BUSY = 0.6
+BUSY = 0.6
 #: How much of what is known of busy and idle time is kept with each item: the last five count.
-_KEPT = 0.8
+KEPT = 0.8
 
 
 class WholeRuns:
@@ -39,8 +39,8 @@ class WholeRuns:
     def served(self) -> None:
         """Note that an item is finished."""
         now_ns = monotonic_ns()
-        self._busy_ns = _KEPT * (self._busy_ns + now_ns - self._seen_ns)
-        self._idle_ns *= _KEPT
+        self._busy_ns = KEPT * (self._busy_ns + now_ns - self._seen_ns)
+        self._idle_ns *= KEPT
         self._seen_ns = now_ns
 
     def choose(self, claimed: int, own_ns: int) -> tuple[bool, int]:
@@ -58,7 +58,7 @@ class WholeRuns:
             return False, until_ns
         made_way, self._since_ns = self._since_ns > 0, 0
         # Whoever has had the cores meanwhile is back at once, where nobody is ever without work.
-        busy = self._busy_ns > _BUSY * (self._busy_ns + self._idle_ns)
+        busy = self._busy_ns > BUSY * (self._busy_ns + self._idle_ns)
         return whole and not (made_way and busy), 0
 
     def _is_alone(self, claimed: int) -> bool:

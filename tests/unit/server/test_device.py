@@ -608,6 +608,27 @@ def test_a_lost_wake_up_is_repaired_and_counted(world, monkeypatch):
     assert world.count("device_missed_wakeups") == 1
 
 
+def test_what_comes_at_the_end_of_a_short_sleep_needs_no_wake_up(world, monkeypatch):
+    """The worker that pushes sees that the device does not sleep any more, and writes no event."""
+    monkeypatch.setattr("server.intake._LATE_EVENT_MS", 60_000)
+    poll = world.intake._poller.poll
+    times = []
+
+    class Poller:
+        def poll(self, timeout_ms):
+            times.append(timeout_ms)
+            found = poll(timeout_ms)
+            world.send()
+            return found
+
+    world.intake._poller = Poller()
+    assert not world.intake.sleep(monotonic_ns() + MS)
+    assert len(times) == 1
+    world.turns()
+    assert world.count("device_items") == 1
+    assert world.count("device_missed_wakeups") == 0
+
+
 def test_status_lines(world):
     world.send(rounds=2)
     world.loop.turn()
