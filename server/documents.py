@@ -87,6 +87,8 @@ class Renderer:
     async def draw(self, index: int) -> None:
         """Have page ``index`` drawn; :meth:`copy` then takes it. Raises BadRequest."""
         assert self._process is not None and self._process.stdin is not None  # noqa: S101 - entered
+        if self._process.stdin.is_closing():  # the child has ended; uvloop's write would be a RuntimeError
+            raise BadRequest(f"{INVALID}: the document could not be rendered")
         try:
             self._process.stdin.write(b"%d\n" % index)
             reply = await self._patiently(self._read())

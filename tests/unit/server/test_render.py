@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pypdfium2
 import pytest
+import uvloop
 from PIL import Image
 
 from pipelines.core.errors import BadRequest
@@ -173,14 +174,16 @@ def test_a_document_that_needs_too_much_memory_costs_itself_only():
         render(pdf((5000, 5000)), render_memory_bytes=160 << 20)
 
 
-def test_a_child_that_is_killed_is_a_fault_of_the_document():
+@pytest.mark.parametrize("seconds", [0, 0.2], ids=["at once", "when the pipe is known to be closed"])
+def test_a_child_that_is_killed_is_a_fault_of_the_document(seconds):
     async def body():
         async with Renderer(pdf((20, 20)), "pdf", None, Limits()) as renderer:
             os.kill(_child_of(os.getpid()), signal.SIGKILL)
+            await asyncio.sleep(seconds)
             await renderer.draw(0)
 
     with pytest.raises(BadRequest, match="could not be rendered"):
-        asyncio.run(body())
+        uvloop.run(body())  # as in a worker
 
 
 def test_the_child_dies_with_a_cancelled_request():
