@@ -129,6 +129,7 @@ class DeviceLoop:
             return wait_until_ns
         whole, wait_until_ns = self._whole_runs.choose(len(self._jobs), self._expected_ns(cost_ms_of(batch)))
         if wait_until_ns:
+            self._large_runs.leave()  # the batch may never run: its deadline can pass first
             return wait_until_ns
         self._run_batch(batch, whole)
         self._send_finished()
@@ -159,9 +160,8 @@ class DeviceLoop:
             return True
         if self._batches_pay or self._blocked:
             return False
-        scale = self._lane.cost_scale
-        left_ms = sum(max(0.0, job.estimate_ms * scale - job.spent_ms) for job in self._jobs)
-        return left_ms > _CLAIM_AHEAD_MS
+        left_ms = (job.estimate_ms * self._lane.cost_scale - job.spent_ms for job in self._jobs)
+        return sum(max(0.0, each_ms) for each_ms in left_ms) > _CLAIM_AHEAD_MS
 
     def _open(self, claim: Claim) -> Job | None:
         """The job of a claimed slot; None when it is answered without running."""
@@ -204,11 +204,11 @@ class DeviceLoop:
         for job in self._jobs[:]:
             if job.outcome is not None:
                 self._jobs.remove(job)
+                self._whole_runs.served()
                 if isinstance(job.outcome, ServeError):
                     self._metrics.add("device_failed_items")
                 else:
                     self._metrics.add("device_items")
-                    self._whole_runs.served()
                     self._learn_cost(job)
                 self._outbox.send(job.claim, job.shape, job.outcome, job.timings)
 

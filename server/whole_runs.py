@@ -35,9 +35,10 @@ class WholeRuns:
         now_ns = monotonic_ns()
         self._idle_ns += now_ns - self._seen_ns
         self._seen_ns = now_ns
+        self._since_ns = 0  # what waited last may have been dropped
 
     def served(self) -> None:
-        """Note that an item is finished."""
+        """Note that an item has ended."""
         now_ns = monotonic_ns()
         self._busy_ns = KEPT * (self._busy_ns + now_ns - self._seen_ns)
         self._idle_ns *= KEPT

@@ -119,3 +119,14 @@ def test_a_large_run_on_one_share_gives_its_memory_back_at_once(make, monkeypatc
     world.send(values=(1,), scratch=LARGE)
     world.turns()
     assert trims.count(share) == 1
+
+
+def test_who_makes_way_for_another_keeps_no_place_meanwhile(make):
+    """Its deadline may pass first, and nobody would give the place back."""
+    world = make(makes_way=True)
+    world.segment.device(1).stage_begin(5_000_000, True)
+    world.send(scratch=LARGE)
+    assert world.loop.turn() > monotonic_ns()
+    assert world.count("device_made_way") == 1
+    with held_elsewhere(world.segment.fd):
+        pass
