@@ -21,7 +21,7 @@ from pipelines.core.errors import ConfigError, ServeError
 from pipelines.core.registry import load_pipeline
 from pipelines.core.stage import Stage
 from server.child import Child, enter
-from server.cores import stay_on_node
+from server.cores import Machine, stay_on_node
 from server.device_loop import DeviceLoop
 from server.intake import Intake
 from server.metrics import Metrics, Table
@@ -96,7 +96,7 @@ def _build(child: Child, pipelines: Sequence[Pipeline], stages: Stages) -> Devic
         window=device.window,
         batches_pay=not device.device.startswith("cpu"),
         makes_way=device.all_threads > device.threads
-        and device.all_threads + device.threads > len(os.sched_getaffinity(0)),
+        and device.all_threads + device.threads > Machine().cores(),
     )
 
 

